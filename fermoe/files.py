@@ -1,0 +1,58 @@
+"""Files that appear whole or not at all, and hashes of what they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: notebooks/ and results/ live beside the package."""
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it to `path` when the block ends well.
+
+    A reader, or a second process writing the same file, sees the old file or the new one, never a part.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    os.chmod(name, 0o644)  # mkstemp makes it private; results are meant to be read
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically: two-space indent, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: str | Path, table: pd.DataFrame, decimals: int = 6) -> None:
+    """Write a table atomically, floats rounded to `decimals`, so that equal results give equal bytes."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=f"%.{decimals}f", lineterminator="\n")
+
+
+def digest(value: Any, length: int = 8) -> str:
+    """The first `length` hex digits of the SHA-256 of a JSON value with sorted keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
