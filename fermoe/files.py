@@ -56,3 +56,8 @@ def digest(value: Any, length: int = 8) -> str:
     """The first `length` hex digits of the SHA-256 of a JSON value with sorted keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def cache_dir() -> Path:
+    """Where detections and decoded images are kept: $FERMOE_CACHE, or .cache in the checkout."""
+    return Path(os.environ.get("FERMOE_CACHE") or PROJECT_ROOT / ".cache")

@@ -7,13 +7,14 @@ of network for 64×64 on a laptop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fermoe.dropout import Dropout
 from fermoe.errors import UserError
 from fermoe.large_kernel import LargeKernelConv2d, Mode
 from fermoe.moe import GateKind, MixtureOfExperts
@@ -48,7 +49,7 @@ class ModelConfig:
     image_size: int = 224
     cnn1: ExtractorConfig = ExtractorConfig((75, 50, 25, 15, 9, 3), (8, 16, 32, 64, 128, 256))
     cnn2: ExtractorConfig = ExtractorConfig((15, 7, 5, 3, 3), (16, 32, 64, 128, 256))
-    resnet: ResNetConfig = ResNetConfig()
+    resnet: ResNetConfig = field(default_factory=ResNetConfig)
     width: int = 512  # of every dense layer: extractor 1, fusion, experts
     experts: int = 4
     top_k: int = 2
@@ -70,15 +71,20 @@ class ModelConfig:
 
     @classmethod
     def miniature(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
-        """The same network for 64×64: kernels scaled with the picture, an eighth to a quarter of the channels."""
+        """The same network for 64×64: kernels scaled with the picture, an eighth to a quarter of the channels.
+
+        A network this narrow needs less dropout: with the paper's rates it takes twice the epochs.
+        """
         return cls(
             num_classes=num_classes,
             variant=variant,
             image_size=64,
             cnn1=ExtractorConfig((21, 15, 7, 5, 3, 3), (4, 8, 16, 24, 32, 48)),
-            cnn2=ExtractorConfig((5, 3, 3, 3, 3), (8, 16, 24, 32, 48)),
+            cnn2=ExtractorConfig((5, 3, 3, 3, 3), (4, 12, 24, 32, 48)),
             resnet=ResNetConfig(depths=(1, 1, 1, 1), stem=16, widths=(8, 16, 32, 64)),
             width=64,
+            block_dropout=0.05,
+            dropout=0.2,
         )
 
     @classmethod
@@ -113,7 +119,7 @@ class Extractor(nn.Module):
             for i, kernel in enumerate(config.kernels)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(c, **BATCH_NORM) for c in config.channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         last = len(self.convs) - 1
@@ -132,7 +138,7 @@ class LargeKernelExtractor(nn.Module):
         self.blocks = Extractor(config.cnn1, config.block_dropout, config.convolution)
         side = config.image_size // 2 ** (len(config.cnn1.channels) - 1)
         self.dense = nn.Linear(config.cnn1.channels[-1] * side * side, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(F.relu(self.dense(self.blocks(x).flatten(1))))
@@ -176,7 +182,7 @@ class ExpressNetMoE(nn.Module):
         self.has_cnn2 = not alone and variant != "no_cnn2"
 
         self.resnet = ResNet(config.resnet)
-        self.resnet_dropout = nn.Dropout(config.dropout)
+        self.resnet_dropout = Dropout(config.dropout)
         head_width = config.resnet.out_features
         if self.has_cnn1:
             self.cnn1 = LargeKernelExtractor(config)
@@ -186,7 +192,7 @@ class ExpressNetMoE(nn.Module):
         if not alone:
             fused = config.resnet.out_features + (config.cnn2.channels[-1] if self.has_cnn2 else 0)
             self.fusion = nn.Linear(fused, width)
-            self.fusion_dropout = nn.Dropout(config.dropout)
+            self.fusion_dropout = Dropout(config.dropout)
             self.moe_expression = self._mixture()
             head_width = width * (1 + self.has_cnn1)
         self.head = nn.Linear(head_width, config.num_classes)

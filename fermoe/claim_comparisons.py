@@ -1,0 +1,258 @@
+"""The rules for claims about parts of the network (C7–C10): compared per dataset and protocol.
+
+Differences in the table "ablation" are alternative − baseline, in accuracy; in "robustness", drop_difference
+is the variant's relative drop − the full network's, so that positive favours the full network. Synthetic
+images and the miniature network show at most that a mechanism exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from fermoe import published
+from fermoe.claim_rules import (
+    ALPHA,
+    CONTRADICTED,
+    INCONCLUSIVE,
+    MIN_SEEDS,
+    NOT_TESTED,
+    OCCLUSION_OR_LIGHT,
+    PAPER_CROP,
+    PAPER_WEIGHTS,
+    PRACTICAL,
+    SUPPORTED,
+    WHOLE_IMAGE,
+    Tables,
+    Verdict,
+    cite,
+    interval_text,
+    needs,
+    points,
+    run_names,
+    table_of,
+)
+
+
+def _shortfall(tables: Tables, dataset: str, protocol: str, runs: list[str]) -> str:
+    """Why these runs are not the paper's network on the paper's data; empty if they are."""
+    if dataset not in published.TITLES:
+        return "not one of the paper's datasets"
+    table = table_of(tables, "accuracy", "dataset", "protocol", "run", "model", "initial_weights")
+    named = table[table["run"].astype(str).isin(runs)]
+    used = named if len(named) else table[(table["dataset"] == dataset) & (table["protocol"] == protocol)]
+    if used.empty:
+        return "accuracy.csv does not say which network was trained"
+    if (used["model"] != "paper").any():
+        return "the miniature network"
+    if not used["initial_weights"].astype(str).str.startswith(PAPER_WEIGHTS).all():
+        return "initial weights other than VGGFace2's"
+    return ""
+
+
+def _by_dataset(
+    tables: Tables,
+    rows: pd.DataFrame,
+    rule: Callable[[pd.DataFrame], tuple[str, str]],
+    file: str,
+    missing: str,
+    only: tuple[str, ...] = tuple(published.TITLES),
+) -> Verdict:
+    """Apply `rule` to each dataset and protocol; the verdict is theirs if they agree, else inconclusive.
+
+    Only the paper's network on the datasets in `only` counts; what the others say is reported as mechanism.
+    """
+    if rows.empty:
+        return Verdict(NOT_TESTED, missing)
+    column = "runs" if "runs" in rows else "run"
+    verdicts, texts, mechanism = [], [], []
+    for (dataset, protocol), group in rows.groupby(["dataset", "protocol"], sort=True):
+        verdict, text = rule(group)
+        place = f"{published.TITLES.get(dataset, dataset)}, {protocol} protocol"
+        lacking = _shortfall(tables, dataset, protocol, run_names(group[column]) if column in group else [])
+        if dataset not in only:
+            lacking = lacking or "another dataset than the claim's"
+        if lacking:
+            mechanism.append((verdict, f"{place} ({lacking}; rule alone: {verdict}): {text}"))
+        elif verdict != NOT_TESTED:
+            verdicts.append(verdict)
+            texts.append(f"{place}: {text}")
+        else:
+            texts.append(f"{place}: not tested, {text}")
+    evidence = cite(file, rows, column)
+    if verdicts:
+        agreed = verdicts[0] if len(set(verdicts)) == 1 else INCONCLUSIVE
+        return Verdict(agreed, "; ".join(texts), evidence)
+    said = "; ".join(texts + [text for _, text in mechanism])
+    if len(only) == 1 or all(verdict == NOT_TESTED for verdict, _ in mechanism):
+        return Verdict(NOT_TESTED, f"{missing}; mechanism only: {said}" if mechanism else said, evidence)
+    return Verdict(INCONCLUSIVE, f"mechanism only: {said}", evidence)
+
+
+def _few_seeds(rows: pd.DataFrame) -> str:
+    count = pd.to_numeric(rows["seeds"], errors="coerce").min() if "seeds" in rows else rows["seed"].nunique()
+    return "" if count >= MIN_SEEDS else f"{count:.0f} seed(s), {MIN_SEEDS} needed"
+
+
+def _robustness_rule(rows: pd.DataFrame) -> tuple[str, str]:
+    few = _few_seeds(rows)
+    if few:
+        return NOT_TESTED, few
+    outcomes, texts = {}, []
+    for variant, group in rows.groupby("variant", sort=True):
+        gains, half = int((group["diff_low"] > 0).sum()), len(group) / 2
+        refuted = int((group["diff_high"] < PRACTICAL).sum())
+        losses = int((group["diff_high"] < 0).sum())
+        if gains > half and losses == 0:
+            outcomes[variant] = SUPPORTED
+        else:
+            outcomes[variant] = CONTRADICTED if refuted > half and gains == 0 else INCONCLUSIVE
+        mean = group["drop_difference"].mean()
+        texts.append(f"{variant} loses {points(mean)} points more than full (clear in {gains}/{len(group)})")
+    selection = [outcomes[v] for v in ("no_moe",) if v in outcomes]
+    scales = [outcomes[v] for v in ("no_cnn1", "no_cnn2") if v in outcomes]
+    text = ", ".join(texts)
+    if any(part and set(part) == {CONTRADICTED} for part in (selection, scales)):
+        return CONTRADICTED, text
+    if not selection or not scales:
+        return NOT_TESTED, f"{text}; needs no_moe and one of no_cnn1, no_cnn2"
+    return (SUPPORTED if set(outcomes.values()) == {SUPPORTED} else INCONCLUSIVE), text
+
+
+def robustness(tables: Tables) -> Verdict:
+    """C7: is the full network's relative drop under occlusion and lighting smaller than its variants'?
+
+    A comparison is supported if most conditions are clearly better for the full network and none clearly
+    worse, contradicted if none is clearly better and most exclude a gain of practical size. The claim names
+    two causes, selection (no_moe) and scales (no_cnn1, no_cnn2): it falls with either and needs both.
+    """
+    numbers = ["drop_difference", "diff_low", "diff_high"]
+    table = table_of(tables, "robustness", "dataset", "protocol", "variant", "perturbation", "seeds", *numbers, "runs")
+    fits = table["perturbation"].astype(str).str.lower().str.contains("|".join(OCCLUSION_OR_LIGHT))
+    compared = table["variant"].isin(["backbone", "no_moe", "no_cnn1", "no_cnn2"])
+    rows = table[fits.astype(bool) & compared].dropna(subset=numbers)
+    missing = "no rows with occlusion or lighting for no_moe, no_cnn1, no_cnn2 or backbone in robustness.csv"
+    return _by_dataset(tables, rows, _robustness_rule, "robustness.csv", missing)
+
+
+def _ablation(tables: Tables, contrast: str) -> pd.DataFrame:
+    numbers = ["difference", "ci_low", "ci_high", "p_holm"]
+    columns = ("dataset", "protocol", "contrast", "baseline", "alternative", "seeds", *numbers, "runs")
+    table = table_of(tables, "ablation", *columns)
+    return table[table["contrast"] == contrast].dropna(subset=numbers)
+
+
+def _effect(row: pd.Series, sign: int = 1) -> tuple[bool, bool, str]:
+    """Of sign · (alternative − baseline): clearly positive, `PRACTICAL` excluded, the numbers."""
+    low, high = sorted((sign * float(row["ci_low"]), sign * float(row["ci_high"])))
+    size = points(sign * float(row["difference"]))
+    text = f"{size} points {interval_text(low, high)}, p = {row['p_holm']:.3f}"
+    return low > 0 and row["p_holm"] < ALPHA, high < PRACTICAL, text
+
+
+def _crop_rule(rows: pd.DataFrame) -> tuple[str, str]:
+    few = _few_seeds(rows)
+    if few:
+        return NOT_TESTED, few
+    # The table may hold the contrast in either direction; the effect is always what cropping costs.
+    results = [_effect(row, -1 if row["baseline"] == WHOLE_IMAGE else 1) for _, row in rows.iterrows()]
+    costs, none = all(r[0] for r in results), all(r[1] for r in results)
+    text = "cropping costs " + "; ".join(r[2] for r in results)
+    return (SUPPORTED if costs else CONTRADICTED if none else INCONCLUSIVE), text
+
+
+def crop(tables: Tables) -> Verdict:
+    """C8: on RAF-DB, does the paper's crop cost accuracy against the whole image?"""
+    rows = _ablation(tables, "crop")
+    first, second = rows["baseline"], rows["alternative"]
+    pairs = ((first == WHOLE_IMAGE) & (second == PAPER_CROP)) | ((first == PAPER_CROP) & (second == WHOLE_IMAGE))
+    return _by_dataset(tables, rows[pairs], _crop_rule, "ablation.csv", needs("rafdb"), only=("rafdb",))
+
+
+def _expert_rule(ablation: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str]:
+    few = _few_seeds(rows)
+    if few:
+        return NOT_TESTED, few
+    by_measure = {name: group for name, group in rows.groupby("measure")}
+    empty = rows.iloc[:0]
+    information = by_measure.get("mutual_information", empty).dropna(subset=["value", "p_value"])
+    # Knocking an expert out hurts whatever the gate does; only giving an image another image's gate asks
+    # whether the chosen expert was the pertinent one.
+    shuffled = by_measure.get("shuffled_gates_drop", empty).dropna(subset=["value", "ci_low", "ci_high"])
+    dead = by_measure.get("dead_experts", empty)["value"].dropna()
+    random = ablation[
+        (ablation["dataset"] == rows["dataset"].iloc[0])
+        & (ablation["protocol"] == rows["protocol"].iloc[0])
+        & (ablation["baseline"] == "full")
+        & (ablation["alternative"] == "random_gate")
+    ]
+    parts = {
+        "mutual_information": len(information),
+        "shuffled_gates_drop": len(shuffled),
+        "dead_experts": len(dead),
+        "full against random_gate": len(random),
+    }
+    texts, refuted = [], False
+    if len(information):
+        clear = int((information["p_value"] < ALPHA).sum())
+        refuted |= clear == 0
+        mean = information["value"].mean()
+        texts.append(f"mutual information {mean:.3f}, beyond its null in {clear}/{len(information)}")
+    if len(shuffled):
+        refuted |= bool((shuffled["ci_high"] < PRACTICAL).all())
+        matter = int((shuffled["ci_low"] > 0).sum())
+        drop = shuffled["value"].mean()
+        texts.append(f"shuffled gates cost {points(drop)} points, clearly in {matter}/{len(shuffled)}")
+    if len(dead):
+        texts.append(f"{dead.sum():.0f} dead experts in {len(dead)} mixtures")
+    gate_helps = False
+    for _, row in random.iterrows():
+        gate_helps, no_gain, text = _effect(row, -1)
+        refuted |= no_gain
+        texts.append(f"the trained gate gains {text} on a random one")
+    missing = ", ".join(name for name, count in parts.items() if not count)
+    text = "; ".join(texts)
+    if refuted:
+        return CONTRADICTED, text
+    if missing:
+        return NOT_TESTED, "; ".join(filter(None, [text, f"lacks {missing}"]))
+    shown = bool((information["p_value"] < ALPHA).all() and (shuffled["ci_low"] > 0).all())
+    return (SUPPORTED if shown and dead.sum() == 0 and gate_helps else INCONCLUSIVE), text
+
+
+def experts(tables: Tables) -> Verdict:
+    """C9: does the gate choose by content, does its choice matter, and is it better than an untrained gate?
+
+    Supported if, in every seed and mixture, gates carry information about the class beyond a permutation
+    null, another image's gates cost accuracy and no expert is dead, and the full network beats random_gate.
+    Contradicted if no seed shows information, or shuffling or a random gate costs less than `PRACTICAL`.
+    """
+    columns = ["dataset", "protocol", "variant", "seed", "mixture", "measure", "value", "ci_low", "ci_high"]
+    table = table_of(tables, "experts", *columns, "p_value", "run")
+    rows, ablation = table[table["variant"] == "full"], _ablation(tables, "variant")
+    missing = "no rows of the full network in experts.csv: run a study with expert measures"
+    return _by_dataset(tables, rows, lambda group: _expert_rule(ablation, group), "experts.csv", missing)
+
+
+def _scales_rule(rows: pd.DataFrame) -> tuple[str, str]:
+    few = _few_seeds(rows)
+    if few:
+        return NOT_TESTED, few
+    effects = {row["alternative"]: _effect(row, -1) for _, row in rows.iterrows()}
+    text = "; ".join(f"{name.removeprefix('no_')} adds {effect[2]}" for name, effect in effects.items())
+    if len(effects) < 2:
+        return NOT_TESTED, f"{text}; needs no_cnn1 and no_cnn2"
+    helps, useless = all(e[0] for e in effects.values()), all(e[1] for e in effects.values())
+    return (SUPPORTED if helps else CONTRADICTED if useless else INCONCLUSIVE), text
+
+
+def scales(tables: Tables) -> Verdict:
+    """C10: does each extractor, large and small kernels, add accuracy to the full network?
+
+    Supported if removing either costs accuracy; contradicted if removing neither costs `PRACTICAL`.
+    """
+    rows = _ablation(tables, "variant")
+    rows = rows[(rows["baseline"] == "full") & rows["alternative"].isin(["no_cnn1", "no_cnn2"])]
+    missing = "no rows full against no_cnn1 and no_cnn2 in ablation.csv: run a study with these variants"
+    return _by_dataset(tables, rows, _scales_rule, "ablation.csv", missing)

@@ -1,0 +1,59 @@
+"""One image file → one 8-bit array, the same way everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fermoe.errors import UserError
+
+MAX_PIXELS = 64_000_000
+"""Larger files are refused before they are decoded: no face dataset holds 64-megapixel images."""
+
+
+class UnreadableImage(UserError):
+    """An image file that is missing, damaged, or no image."""
+
+
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+    """Read an image file as uint8: (H, W) for one channel, (H, W, 3) RGB for three.
+
+    Animated files give their first frame, 16-bit ones are scaled to 8, CMYK, palette and transparent ones are
+    converted, and EXIF orientation is applied.
+
+    Raises:
+        UnreadableImage: the file is missing, empty, truncated, too large or no image.
+    """
+    try:
+        with Image.open(path) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise UnreadableImage(f"image of {file.width}×{file.height} pixels", where=path, fix="shrink it")
+            file.seek(0)
+            image = ImageOps.exif_transpose(file)
+            assert image is not None
+            if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+                image = _scale_to_8_bit(image)
+            return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except UnreadableImage:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImage("image file not found", where=path, fix="restore it, or --skip-unreadable") from None
+    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        # Pillow's decoders raise all of these on damaged files.
+        reason = str(error).replace(str(path), "").replace("''", "").strip() or type(error).__name__
+        raise UnreadableImage(
+            f"unreadable image ({reason})", where=path, fix="replace it, or --skip-unreadable"
+        ) from None
+
+
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey keeps its 8 high bits; other deep modes are stretched from their own range."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16") or (image.mode == "I" and values.min() >= 0 and values.max() > 255):
+        values = values / 257.0  # 65535 → 255
+    elif image.mode == "F":
+        spread = values.max() - values.min()
+        values = (values - values.min()) / spread * 255.0 if spread > 0 else values * 0.0
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))

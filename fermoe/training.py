@@ -1,0 +1,360 @@
+"""Training and evaluation of one run, as the paper does it or as an audit would.
+
+Each epoch draws from generators seeded by (seed, epoch), so a resumed run repeats the uninterrupted one exactly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import pickle
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from fermoe import evaluation
+from fermoe.datasets import DATASETS, fingerprint, load_dataset, protocol_splits
+from fermoe.errors import UserError
+from fermoe.files import atomic, digest, write_csv
+from fermoe.model import ExpressNetMoE, ExpressNetOutput, ModelConfig, parameter_counts
+from fermoe.pixels import pixels, readable
+from fermoe.runs import exclusive, read_result, write_result
+from fermoe.transforms import NORMALISATIONS, as_images, augment, pipeline_name
+from fermoe.weights import load_initial_weights, load_weights, save_weights
+
+NOTEBOOK = "04_training"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. The defaults are the paper's, but for the data, the model's size and the protocol.
+
+    `crop` is what the training images get; the test images get the same, except under the published protocol on a
+    dataset that the authors test uncropped. `normalisation` None means the protocol's own.
+    """
+
+    dataset: str = "synthetic"
+    root: str | None = None
+    dataset_options: Mapping[str, Any] = field(default_factory=dict)
+    protocol: str = "audited"
+    variant: str = "full"
+    model: str = "miniature"
+    crop: str = "none"
+    normalisation: str | None = None
+    augmentation: str = "none"
+    weights: str = "random"
+    seed: int = 0
+    epochs: int = 15
+    patience: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    decay: float = 0.95
+    label_smoothing: float = 0.1
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}", fix="give at least 1")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate is {self.learning_rate}", fix="give a positive number")
+        if self.protocol == "published" and self.augmentation != "none":
+            raise UserError("the published protocol has no augmentation", fix="use the audited protocol")
+        if self.normalisation is None:
+            object.__setattr__(self, "normalisation", self._own_normalisation())
+        pipeline_name(str(self.normalisation), self.augmentation)
+
+    def _own_normalisation(self) -> str:
+        if self.protocol == "published":
+            return "bgr_unit"
+        return "vggface2" if self.weights.startswith("vggface2") else "imagenet"
+
+    @property
+    def pipeline(self) -> str:
+        return pipeline_name(str(self.normalisation), self.augmentation)
+
+    @property
+    def test_crop(self) -> str:
+        spec = DATASETS.get(self.dataset)
+        uncropped = self.protocol == "published" and spec is not None and not spec.tested_cropped
+        return "none" if uncropped else self.crop
+
+    def parameters(self) -> dict[str, Any]:
+        """What tells this run from another, for result.json; where the data lies is not part of it."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
+        return {**values, "dataset_options": dict(self.dataset_options), "pipeline": self.pipeline}
+
+    @property
+    def run_id(self) -> str:
+        """A readable name and a hash of every parameter: the same on every machine."""
+        parameters = self.parameters()
+        parts = (self.dataset, self.protocol, self.variant, self.crop, self.pipeline, f"seed{self.seed}")
+        return "-".join((*parts, digest(parameters)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A run's images on their device, row positions of its splits, and its table."""
+
+    table: pd.DataFrame
+    splits: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]  # by split: uint8 (N of the whole table, C, S, S)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.table["label"].to_numpy()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.table.attrs["labels"]
+
+
+def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
+    """The dataset of a run, its splits, and its images at the model's size."""
+    table = load_dataset(
+        config.dataset, config.root, skip_unreadable=config.skip_unreadable, **dict(config.dataset_options)
+    )
+    if config.skip_unreadable and config.dataset != "synthetic":
+        table, _ = readable(table)
+    splits = protocol_splits(table, config.protocol)
+    size = model_config(config, len(table.attrs["labels"])).image_size
+    cropped = pixels(table, config.crop, size, progress=progress)
+    test = cropped if config.test_crop == config.crop else pixels(table, config.test_crop, size, progress=progress)
+    # The authors validate on cropped images even where they test uncropped ones.
+    return Data(table, splits, {"train": cropped, "validation": cropped, "test": test})
+
+
+def model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
+    return ModelConfig.named(config.model, num_classes, config.variant)
+
+
+def pick_device() -> torch.device:
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _seed(seed: int, epoch: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint32)[0])
+
+
+def _to_device(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(pixels[rows]).to(device, non_blocking=True)
+
+
+def _autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+class Trainer:
+    """A model with its optimiser and history; one `epoch()` at a time, saved and restored between epochs."""
+
+    def __init__(self, config: TrainConfig, data: Data, device: torch.device):
+        self.config, self.data, self.device = config, data, device
+        torch.manual_seed(_seed(config.seed, 0, 0))
+        self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
+        load_initial_weights(self.model, config.weights)
+        # Channels last: oneDNN and cuDNN convolve faster that way.
+        self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, eps=1e-7, fused=device.type != "mps")
+        self.history: list[dict[str, float]] = []
+
+    def _images(self, split: str, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
+        images = as_images(_to_device(self.data.images[split], rows, self.device))
+        if generator is not None and self.config.augmentation != "none":
+            images = augment(images, generator)
+        images = NORMALISATIONS[str(self.config.normalisation)](images)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _batches(self, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+    def epoch(self, progress: bool) -> None:
+        """Train for one epoch, evaluate on the validation images, append a row to the history."""
+        config, epoch = self.config, len(self.history) + 1
+        torch.manual_seed(_seed(config.seed, epoch, 1))  # dropout
+        generator = torch.Generator().manual_seed(_seed(config.seed, epoch, 2))  # order and augmentation
+        rate = config.learning_rate * config.decay**epoch  # the first epoch's is multiplied too
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        rows = self.data.splits["train"]
+        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        labels = torch.from_numpy(self.data.labels)
+        totals = torch.zeros(2, dtype=torch.float64)
+        seen = steps = 0
+        started = time.perf_counter()
+        self.model.train()
+        description = f"epoch {epoch}/{config.epochs}"
+        with tqdm(total=len(rows), desc=description, unit="image", leave=False, disable=not progress) as bar:
+            for batch in self._batches(rows, config.batch_size):
+                if len(batch) == 1:
+                    continue  # batch norm has no variance of one value
+                target = labels[batch].to(self.device)
+                with _autocast(self.device):
+                    out = self.model(self._images("train", batch, generator))
+                    loss = F.cross_entropy(out.logits.float(), target, label_smoothing=config.label_smoothing)
+                    objective = loss + self.model.auxiliary_loss(out)
+                self.optimizer.zero_grad(set_to_none=True)
+                objective.backward()
+                self.optimizer.step()
+                correct = (out.logits.detach().argmax(1) == target).sum()
+                totals += torch.stack([loss.detach() * len(batch), correct]).cpu()
+                seen, steps = seen + len(batch), steps + 1
+                bar.update(len(batch))
+        seconds = time.perf_counter() - started
+        mean_loss, accuracy = (totals / max(seen, 1)).tolist()
+        if not math.isfinite(mean_loss):
+            raise UserError(f"training diverged in epoch {epoch}", fix="lower learning_rate")
+        validation = self.predict("validation")
+        target = labels[self.data.splits["validation"]]
+        val_loss = F.cross_entropy(validation.logits, target, label_smoothing=config.label_smoothing)
+        self.history.append(
+            {
+                "epoch": epoch,
+                "steps": steps,
+                "epoch_seconds": seconds,
+                "learning_rate": rate,
+                "loss": mean_loss,
+                "accuracy": accuracy,
+                "val_loss": val_loss.item(),
+                "val_accuracy": (validation.logits.argmax(1) == target).double().mean().item(),
+            }
+        )
+
+    @torch.inference_mode()
+    def predict(self, split: str, batch_size: int = 256) -> ExpressNetOutput:
+        """Logits and gates for a whole split, in its order, on the CPU; features are left out."""
+        self.model.eval()
+        parts: list[ExpressNetOutput] = []
+        for batch in self._batches(self.data.splits[split], batch_size):
+            with _autocast(self.device):
+                out = self.model(self._images(split, batch))
+            parts.append(out._replace(logits=out.logits.float().cpu(), features={}))
+        gates = {name: torch.cat([part.gates[name].float().cpu() for part in parts]) for name in parts[0].gates}
+        return ExpressNetOutput(torch.cat([part.logits for part in parts]), gates, {})
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the best validation accuracy, the first of equals, as Keras' checkpoint keeps it."""
+        scores = [row["val_accuracy"] for row in self.history]
+        return scores.index(max(scores)) + 1 if scores else 0
+
+    @property
+    def finished(self) -> bool:
+        """All epochs done, or no better validation loss for `patience` epochs (early stopping)."""
+        losses = [row["val_loss"] for row in self.history]
+        stale = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return len(losses) >= self.config.epochs or stale >= self.config.patience
+
+    def save(self, path: Path) -> None:
+        state = {
+            "config": digest(self.config.parameters(), 16),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+        }
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of the same configuration.
+
+        Raises:
+            UserError: the file is damaged or belongs to another configuration.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+            raise UserError("the checkpoint cannot be read", where=path, fix="delete it to start again") from None
+        if not isinstance(state, dict) or state.get("config") != digest(self.config.parameters(), 16):
+            raise UserError(
+                "the checkpoint belongs to another configuration", where=path, fix="delete it or choose another folder"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = state["history"]
+
+
+def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train, evaluate and record one run; a finished run is returned as it is, an interrupted one goes on.
+
+    Writes into `directory`: last.pt (while it runs), best.safetensors, history.csv, predictions.csv (test),
+    validation.csv, and result.json last.
+
+    Returns:
+        The content of result.json.
+    """
+    directory = Path(directory)
+    with exclusive(directory / ".lock", "this run"):
+        data = load_data(config, progress=progress)
+        print_of_data = fingerprint(data.table)
+        done = read_result(directory)
+        if done and (done["parameters"], done["data"]["fingerprint"]) == (config.parameters(), print_of_data):
+            return done
+        trainer = Trainer(config, data, pick_device())
+        checkpoint, best = directory / "last.pt", directory / "best.safetensors"
+        if checkpoint.exists():
+            trainer.restore(checkpoint)
+        started = time.perf_counter()
+        while not trainer.finished:
+            trainer.epoch(progress)
+            if trainer.best_epoch == len(trainer.history):
+                save_weights(trainer.model, best)
+            write_csv(directory / "history.csv", pd.DataFrame(trainer.history))
+            trainer.save(checkpoint)
+        load_weights(trainer.model, best)
+        metrics = _evaluate(trainer, directory)
+        result = write_result(
+            directory,
+            NOTEBOOK,
+            config.parameters(),
+            data={
+                "fingerprint": print_of_data,
+                "labels": list(data.label_names),
+                "images": {split: len(rows) for split, rows in data.splits.items()},
+                "test_crop": config.test_crop,
+            },
+            model_parameters=parameter_counts(trainer.model)["total"],
+            epochs_run=len(trainer.history),
+            best_epoch=trainer.best_epoch,
+            metrics=metrics,
+            seconds=round(sum(row["epoch_seconds"] for row in trainer.history), 1),
+            seconds_this_session=round(time.perf_counter() - started, 1),
+        )
+        checkpoint.unlink(missing_ok=True)
+        return result
+
+
+def _evaluate(trainer: Trainer, directory: Path) -> dict[str, dict[str, float | int]]:
+    """Predict validation and test with the kept weights; metrics by split (FER-2013: also by its own parts)."""
+    data, found = trainer.data, {}
+    for split, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
+        rows = data.splits[split]
+        out = trainer.predict(split)
+        probabilities = out.logits.softmax(1).numpy()
+        gates = {mixture: gate.numpy() for mixture, gate in out.gates.items()}
+        images = data.table["image"].iloc[rows].tolist()
+        table = evaluation.predictions_table(images, data.labels[rows], probabilities, data.label_names, gates)
+        evaluation.write_predictions(directory / name, table)
+        parts = {split: np.ones(len(rows), bool)}
+        if split == "test" and "usage" in data.table:
+            usage = data.table["usage"].to_numpy()[rows]
+            parts |= {part: usage == part for part in ("PublicTest", "PrivateTest") if (usage == part).any()}
+        for part, mask in parts.items():
+            found[part] = evaluation.metrics(table["label"][mask], table["predicted"][mask], probabilities[mask])
+    return found
