@@ -7,6 +7,7 @@ images without opening them; `fermoe.audit` opens and compares them.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from fermoe.errors import UserError
+from fermoe.images import UnreadableImage
 from fermoe.published import class_counts
 from fermoe.synthetic import SyntheticConfig, face_table
 
@@ -104,7 +106,11 @@ def fingerprint(table: pd.DataFrame) -> str:
     hasher = hashlib.sha256(repr(table.attrs["labels"]).encode())
     on_disk = table.attrs["name"] != "synthetic"  # a synthetic id names its framing, seed and index already
     for image, label, split, path in zip(table["image"], table["label"], table["split"], table["path"], strict=True):
-        size = Path(path).stat().st_size if on_disk else table.attrs["drawing"]
+        try:
+            size = os.stat(path).st_size if on_disk else table.attrs["drawing"]
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UnreadableImage(f"unreadable image ({reason})", where=path, fix="restore it") from None
         hasher.update(f"{image}\0{label}\0{split}\0{size}\n".encode())
     return hasher.hexdigest()[:16]
 
@@ -116,10 +122,15 @@ def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     the training set; `seed` draws it, the same for every training seed of a study, so that runs stay comparable.
     """
     train, test = (np.flatnonzero(table["split"] == split) for split in ("train", "test"))
+    if not len(test):
+        raise UserError(f"dataset '{table.attrs['name']}' has no test images", fix="a run needs at least one")
     if protocol == "published":
         return {"train": train, "validation": test, "test": test}
     if protocol != "audited":
         raise UserError(f"unknown protocol '{protocol}'", fix=f"choose one of {', '.join(PROTOCOLS)}")
+    if len(train) < 2:
+        what = f"{len(train)} training image{'s' * (len(train) != 1)} cannot be split"
+        raise UserError(what, fix="the audited protocol needs two at least")
     labels = table["label"].to_numpy()[train]
     rarest = np.bincount(labels).min(initial=len(labels), where=np.bincount(labels) > 0)
     # One image of a class cannot be shared between two sets: such a toy set is split without stratification.
@@ -152,7 +163,7 @@ def _tree(root: Path, labels: tuple[str, ...], spec: DatasetSpec) -> pd.DataFram
         folder = root / split
         if not folder.is_dir():
             raise UserError(f"folder '{split}' is missing", where=root, fix=f"expected {spec.layout}")
-        found = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+        found = set(_class_folders(folder))
         for label in sorted(found - set(labels)):
             raise UserError(f"unknown class folder '{label}'", where=folder, fix=f"expected {', '.join(labels)}")
         for index, label in enumerate(labels):
@@ -163,6 +174,11 @@ def _tree(root: Path, labels: tuple[str, ...], spec: DatasetSpec) -> pd.DataFram
     if not rows:
         raise UserError("no images found", where=root, fix=f"expected {spec.layout}")
     return pd.DataFrame(rows, columns=["image", "path", "label", "split"])
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Names of subfolders, but for hidden ones: Jupyter leaves .ipynb_checkpoints wherever it looked."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _load_fer2013(spec: DatasetSpec, root: Path) -> pd.DataFrame:
@@ -177,7 +193,7 @@ def _load_folder(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     train = root / "train"
     if not train.is_dir():
         raise UserError("folder 'train' is missing", where=root, fix=f"expected {spec.layout}")
-    labels = tuple(sorted(entry.name for entry in train.iterdir() if entry.is_dir()))
+    labels = tuple(_class_folders(train))
     if len(labels) < 2:
         raise UserError(f"{len(labels)} class folders found", where=train, fix=f"expected {spec.layout}")
     table = _tree(root, labels, spec)
@@ -198,6 +214,8 @@ def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.Dat
     incomplete = table[list(columns)].isna().any(axis=1).to_numpy()
     if incomplete.any():
         raise UserError(f"line {int(np.argmax(incomplete)) + 2} is incomplete", where=path, fix="complete or remove it")
+    if table.empty:
+        raise UserError("the label file has no lines", where=path, fix=f"expected {spec.layout}")
     return table
 
 
@@ -238,7 +256,7 @@ def _load_affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     listed, names = listed[names.isin(spec.labels)], names[names.isin(spec.labels)]
     table = pd.DataFrame({"image": listed["pth"].str.replace("\\", "/"), "emotion": names}).reset_index(drop=True)
     table["label"] = [spec.labels.index(name) for name in table["emotion"]]
-    table["path"] = [_affectnet_path(root, image) for image in table["image"]]
+    table["path"] = _affectnet_paths(root, table["image"].tolist())
     try:
         _, test = train_test_split(
             np.arange(len(table)), test_size=0.2, random_state=AFFECTNET_SPLIT_SEED, stratify=table["label"]
@@ -249,12 +267,21 @@ def _load_affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     return table
 
 
-def _affectnet_path(root: Path, image: str) -> str:
+def _affectnet_paths(root: Path, images: list[str]) -> list[str]:
     """Copies of the Kaggle subset differ in whether `pth` includes a split folder and in the folders' casing."""
-    for candidate in (image, f"train/{image}", f"test/{image}", image.lower()):
-        if (root / candidate).is_file():
-            return str(root / candidate)
-    return str(root / image)
+    paths = [str(root / image) for image in images]
+    if all(os.path.isfile(path) for path in paths):
+        return paths
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+    by_name = {os.path.relpath(file, root).replace(os.sep, "/").lower(): file for file in sorted(files)}
+
+    def found(image: str, path: str) -> str:
+        name = image.lower().removeprefix("./")
+        bare = name.removeprefix("train/").removeprefix("test/")
+        candidates = (name, f"train/{name}", f"test/{name}", bare)
+        return path if os.path.isfile(path) else next((by_name[c] for c in candidates if c in by_name), path)
+
+    return [found(image, path) for image, path in zip(images, paths, strict=True)]
 
 
 _AFFECTNET_LAYOUT = "labels.csv (columns pth, label) and the images at <pth>"

@@ -21,10 +21,10 @@ class Dropout(nn.Dropout):
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = words.view(torch.int16)[: input.numel()] >= dropped - 32768
         # The mask takes the memory order of its input (channels last in training), so that no copy is made.
-        mask = torch.empty_like(input)
-        mask.view(-1).copy_(kept) if mask.is_contiguous() else _fill_in_memory_order(mask, kept)
+        if input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last):
+            mask = torch.empty_like(input, memory_format=torch.channels_last)
+            mask.permute(0, 2, 3, 1).view(-1).copy_(kept)
+        else:
+            mask = torch.empty_like(input, memory_format=torch.contiguous_format)
+            mask.view(-1).copy_(kept)
         return input * mask.mul_(65536 / (65536 - dropped))
-
-
-def _fill_in_memory_order(mask: Tensor, values: Tensor) -> None:
-    mask.permute(0, 2, 3, 1).view(-1).copy_(values)

@@ -219,6 +219,13 @@ def probabilities_of(table: pd.DataFrame) -> NDArray[np.float64]:
     return table[[f"p_{name}" for name in class_names(table)]].to_numpy(dtype=float)
 
 
+def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities (N, C) of the same logits divided by `temperature`: p^(1/T), renormalised (Guo et al. 2017)."""
+    scaled = np.log(np.maximum(np.asarray(probabilities, dtype=float), 1e-6)) / temperature  # files keep six decimals
+    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def gates_of(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """(N, E) gates per mixture of a predictions table; empty where the model has none."""
     columns = [name for name in table.columns if name.startswith("gate_")]

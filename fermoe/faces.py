@@ -11,9 +11,11 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,6 +33,7 @@ OUTCOMES = ("detected", "no face", "empty crop")
 """What became of an image; everything but "detected" falls back to the whole image, as in the authors' code."""
 
 CHUNK = 64  # images a worker takes at once, and rows a commit writes: an interrupted run loses at most this
+PATIENCE = 60.0  # seconds to wait for another process that writes the cache
 
 
 @dataclass(frozen=True)
@@ -145,16 +148,25 @@ def _detect_all(
         tqdm(total=len(todo), desc="detecting faces", unit="image", disable=not progress) as bar,
         ProcessPoolExecutor(workers, get_context("spawn"), _start_detector, (settings,)) as pool,
     ):
-        for future in as_completed([pool.submit(_detect_chunk, chunk, channels) for chunk in chunks]):
-            found = future.result()
-            bar.update(len(found))
-            yield found
+        try:
+            for future in as_completed([pool.submit(_detect_chunk, chunk, channels) for chunk in chunks]):
+                found = future.result()
+                bar.update(len(found))
+                yield found
+        except BrokenProcessPool:
+            raise UserError(
+                "a face detection process died", fix="try again with fewer workers or more memory"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error: do not first detect all other faces
 
 
 def _require_mediapipe() -> None:
     from importlib.util import find_spec
 
-    if find_spec("mediapipe") is None:
+    spec = find_spec("mediapipe")  # later releases lack the detector
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not any(Path(folder, "python", "solutions", "face_detection.py").exists() for folder in folders or ()):
         raise UserError(
             "BlazeFace needs mediapipe 0.10.21, which is not installed", fix="pip install 'fermoe[blazeface]'"
         )
@@ -232,12 +244,22 @@ class _Cache:
         self.connection.close()
 
     def _open(self) -> None:
-        self.connection = sqlite3.connect(self.path, timeout=60)
-        self.connection.execute("PRAGMA journal_mode=WAL")
-        self.connection.execute(
-            "CREATE TABLE IF NOT EXISTS detections (key TEXT PRIMARY KEY, score REAL, xmin REAL, ymin REAL,"
-            " width REAL, height REAL, image_width INTEGER, image_height INTEGER, checksum INTEGER)"
-        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.connection = sqlite3.connect(self.path, timeout=PATIENCE)
+            try:
+                self.connection.execute("PRAGMA journal_mode=WAL")
+                self.connection.execute(
+                    "CREATE TABLE IF NOT EXISTS detections (key TEXT PRIMARY KEY, score REAL, xmin REAL, ymin REAL,"
+                    " width REAL, height REAL, image_width INTEGER, image_height INTEGER, checksum INTEGER)"
+                )
+                return
+            except sqlite3.DatabaseError as error:
+                self.connection.close()
+                # SQLite does not wait by itself while another process changes the journal mode.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def _unusable(self, error: Exception) -> UserError:
         return UserError(
@@ -277,6 +299,9 @@ class _Cache:
 
 
 def _checksum(key: str, detection: Sequence[Any]) -> int:
-    numbers = np.array([float(value) for value in detection])
+    try:
+        numbers = np.array([float(value) for value in detection])
+    except (TypeError, ValueError):
+        return -1  # text where a number belongs: no row has this checksum
     numbers[np.isnan(numbers)] = -1.0  # one bit pattern for every NaN
     return zlib.crc32(key.encode() + numbers.tobytes())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -13,8 +15,20 @@ MAX_PIXELS = 64_000_000
 """Larger files are refused before they are decoded: no face dataset holds 64-megapixel images."""
 
 
+# Pillow warns about what it mends or skips; here a file is read or refused, and nothing is said in between.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 class UnreadableImage(UserError):
     """An image file that is missing, damaged, or no image."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it comes back from a worker process: pickle calls the class without keywords."""
+        return _unreadable, (self.what, self.where, self.fix)
+
+
+def _unreadable(what: str, where: str | Path | None, fix: str) -> UnreadableImage:
+    return UnreadableImage(what, where=where, fix=fix)
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
@@ -54,6 +68,8 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and values.min() >= 0 and values.max() > 255):
         values = values / 257.0  # 65535 → 255
     elif image.mode == "F":
-        spread = values.max() - values.min()
-        values = (values - values.min()) / spread * 255.0 if spread > 0 else values * 0.0
+        finite = np.isfinite(values)
+        low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+        values = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
+        values = (values - low) / (high - low) * 255.0 if high > low else values * 0.0
     return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))

@@ -49,9 +49,13 @@ def pixels(
         raise UserError(f"unknown crop '{crop}'", fix=f"choose one of {', '.join(CROPS)}")
     if crop in ("annotated", "masked") and "face_x0" not in table:
         raise UserError(f"crop '{crop}' needs true face boxes", fix="only the synthetic dataset has them")
+    if size < 1:
+        raise UserError(f"the image size is {size}", fix="give at least 1 pixel")
     key = digest([VERSION, fingerprint(table), crop, size], 16)
     path = cache_dir() / "pixels" / f"{table.attrs['name']}-{crop}-{size}-{key}.npy"
-    if not path.exists():
+    shape = (len(table), table.attrs["channels"], size, size)
+    found = _recall(path, shape)
+    if found is None:
         try:
             with atomic(path) as temporary:
                 _fill(temporary, table, crop, size, workers, progress)
@@ -61,13 +65,26 @@ def pixels(
                 where=path.parent,
                 fix="free space, or set FERMOE_CACHE=DIR",
             ) from None
-    return np.load(path, mmap_mode="r")
+        found = np.load(path, mmap_mode="r")
+    return found
+
+
+def _recall(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array that was kept, or None where there is none or it was damaged (then it is made again)."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if (array.shape, array.dtype) == (shape, np.uint8) else None
 
 
 def _fill(path: Path, table: pd.DataFrame, crop: str, size: int, workers: int | None, progress: bool) -> None:
     channels = table.attrs["channels"]
     rows = _with_boxes(table, crop, workers, progress)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(rows), channels, size, size))
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but kills a process that writes to the map
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     with tqdm(total=len(rows), desc=f"preparing images ({crop})", unit="image", disable=not progress) as bar:
         done = 0
@@ -83,6 +100,10 @@ def _in_order(
 ) -> Iterator[np.ndarray]:
     """Decoding a file releases the interpreter lock, so threads do; drawing a face is Python, so processes do."""
     workers = min(workers or os.cpu_count() or 1, len(chunks))
+    if workers == 1:
+        for chunk in chunks:
+            yield _prepare_chunk(chunk, crop, size, channels)
+        return
     pool: Executor
     pool = ProcessPoolExecutor(workers, get_context("spawn")) if drawn else ThreadPoolExecutor(workers)
     with pool:

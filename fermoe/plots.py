@@ -212,6 +212,15 @@ def plot_history(
     return _finish(ax, title, "Epoch", unit)
 
 
+def plot_learning_rate(history: pd.DataFrame, ax: Axes | None = None, title: str = "Learning rate") -> Axes:
+    """The learning rate of every epoch; `history` has the columns epoch and learning_rate."""
+    ax = _axes(ax)
+    ax.plot(history["epoch"], history["learning_rate"], LINES[0], marker="o", color=COLOURS["blue"])
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _finish(ax, title, "Epoch", "Learning rate")
+
+
 def plot_class_balance(counts: pd.DataFrame, ax: Axes | None = None, title: str = "Images per class") -> Axes:
     """Bars of images per label, one hatch per split; `counts` has the columns label, split, images."""
     table = counts.pivot_table(index="label", columns="split", values="images", aggfunc="sum", fill_value=0)

@@ -41,11 +41,20 @@ def read_result(directory: str | Path) -> dict[str, Any] | None:
 
 
 def finished_runs(study_dir: str | Path, notebook: str = "04_training") -> list[dict[str, Any]]:
-    """The results of a study's finished runs of one notebook, by run id; each has its folder as "directory"."""
+    """The results of a study's finished runs of one notebook, by run id; each has its folder as "directory".
+
+    Runs that other settings once left in the same folder are not the study's: runs/study.json lists those that are.
+    """
     found = []
-    for path in sorted(Path(study_dir).glob("runs/*/result.json")):
+    runs = Path(study_dir) / "runs"
+    try:
+        mine = set(json.loads((runs / "study.json").read_text(encoding="utf-8"))["runs"])
+    except (OSError, ValueError, KeyError):
+        mine = None
+    for path in sorted(runs.glob("*/result.json")):
         result = read_result(path.parent)
-        if result is not None and result.get("notebook") == notebook:
+        wanted = result is not None and result.get("notebook") == notebook
+        if result is not None and wanted and (mine is None or path.parent.name in mine):
             found.append({**result, "directory": str(path.parent)})
     return found
 
@@ -112,8 +121,13 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
         UserError: another process holds it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write ({reason})", where=path.parent, fix="choose another --out") from None
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

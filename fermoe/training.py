@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import pickle
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,11 +62,15 @@ class TrainConfig:
     skip_unreadable: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}", fix="give at least 1")
-        if not self.learning_rate > 0:
-            raise UserError(f"learning_rate is {self.learning_rate}", fix="give a positive number")
+        # A batch of one image has no variance for batch norm. YAML reads 1e-4 as text.
+        for name, least in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("seed", 0)):
+            if type(value := getattr(self, name)) is not int or value < least:
+                raise UserError(f"{name} is {value!r}", fix=f"give a whole number of at least {least}")
+        for name in ("learning_rate", "decay"):
+            if not isinstance(value := getattr(self, name), int | float) or not 0 < value < math.inf:
+                raise UserError(f"{name} is {value!r}", fix="give a number above 0, such as 0.0001")
+        if not isinstance(self.label_smoothing, int | float) or not 0 <= self.label_smoothing <= 1:
+            raise UserError(f"label_smoothing is {self.label_smoothing!r}", fix="give a number from 0 to 1")
         if self.protocol == "published" and self.augmentation != "none":
             raise UserError("the published protocol has no augmentation", fix="use the audited protocol")
         if self.normalisation is None:
@@ -127,6 +130,8 @@ def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
     if config.skip_unreadable and config.dataset != "synthetic":
         table, _ = readable(table)
     splits = protocol_splits(table, config.protocol)
+    if len(splits["train"]) < 2:
+        raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
     size = model_config(config, len(table.attrs["labels"])).image_size
     cropped = pixels(table, config.crop, size, progress=progress)
     test = cropped if config.test_crop == config.crop else pixels(table, config.test_crop, size, progress=progress)
@@ -164,6 +169,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, data: Data, device: torch.device):
         self.config, self.data, self.device = config, data, device
+        self.identity = digest([config.parameters(), fingerprint(data.table)], 16)  # which checkpoints are its own
         torch.manual_seed(_seed(config.seed, 0, 0))
         self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
         load_initial_weights(self.model, config.weights)
@@ -263,7 +269,7 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         state = {
-            "config": digest(self.config.parameters(), 16),
+            "identity": self.identity,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
@@ -272,19 +278,18 @@ class Trainer:
             torch.save(state, temporary)
 
     def restore(self, path: Path) -> None:
-        """Go on from a checkpoint of the same configuration.
+        """Go on from a checkpoint of the same configuration and data.
 
         Raises:
-            UserError: the file is damaged or belongs to another configuration.
+            UserError: the file is damaged or belongs to another configuration or to other data.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError):
+        except Exception:  # torch.load fails in many ways; each is one line to the user
             raise UserError("the checkpoint cannot be read", where=path, fix="delete it to start again") from None
-        if not isinstance(state, dict) or state.get("config") != digest(self.config.parameters(), 16):
-            raise UserError(
-                "the checkpoint belongs to another configuration", where=path, fix="delete it or choose another folder"
-            )
+        if not isinstance(state, dict) or state.get("identity") != self.identity:
+            what = "the checkpoint belongs to another configuration or to other data"
+            raise UserError(what, where=path, fix="delete it or choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = state["history"]
@@ -303,19 +308,24 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
     with exclusive(directory / ".lock", "this run"):
         data = load_data(config, progress=progress)
         print_of_data = fingerprint(data.table)
+        checkpoint, best = directory / "last.pt", directory / "best.safetensors"
         done = read_result(directory)
-        if done and (done["parameters"], done["data"]["fingerprint"]) == (config.parameters(), print_of_data):
+        if done and _is_result_of(done, config, print_of_data):
+            checkpoint.unlink(missing_ok=True)
             return done
         trainer = Trainer(config, data, pick_device())
-        checkpoint, best = directory / "last.pt", directory / "best.safetensors"
         if checkpoint.exists():
             trainer.restore(checkpoint)
+        (directory / "result.json").unlink(missing_ok=True)  # of other parameters or data: from here on not true
+        for name in (checkpoint.name, best.name):
+            for leftover in directory.glob(f".{name}.*"):  # of a process that was killed while it wrote
+                leftover.unlink()
         started = time.perf_counter()
         while not trainer.finished:
             trainer.epoch(progress)
             if trainer.best_epoch == len(trainer.history):
                 save_weights(trainer.model, best)
-            write_csv(directory / "history.csv", pd.DataFrame(trainer.history))
+            write_csv(directory / "history.csv", pd.DataFrame(trainer.history), decimals=9)
             trainer.save(checkpoint)
         load_weights(trainer.model, best)
         metrics = _evaluate(trainer, directory)
@@ -338,6 +348,11 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         )
         checkpoint.unlink(missing_ok=True)
         return result
+
+
+def _is_result_of(result: Mapping[str, Any], config: TrainConfig, data: str) -> bool:
+    same = digest(result["parameters"]) == digest(config.parameters())  # JSON knows no tuples: compare as JSON
+    return same and isinstance(result.get("data"), dict) and result["data"].get("fingerprint") == data
 
 
 def _evaluate(trainer: Trainer, directory: Path) -> dict[str, dict[str, float | int]]:

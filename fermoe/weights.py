@@ -160,6 +160,15 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
+def _misfit(module: nn.Module, values: Mapping[str, Tensor]) -> str | None:
+    """A key that one side lacks or whose shapes differ: `load_state_dict` changes what fits before it says so."""
+    own = module.state_dict()
+    for key in (*own, *values):
+        if key not in own or key not in values or getattr(values[key], "shape", None) != own[key].shape:
+            return key
+    return None
+
+
 def load_torchvision_resnet50(resnet: ResNet, state: Mapping[str, Tensor]) -> None:
     """Fill the ResNet-50 from a torchvision ResNet-50's state dict (ImageNet weights).
 
@@ -180,7 +189,12 @@ def load_torchvision_resnet50(resnet: ResNet, state: Mapping[str, Tensor]) -> No
     missing = [theirs for theirs in ours.values() if theirs not in state]
     if missing:
         raise UserError(f"not a torchvision ResNet-50: '{missing[0]}' is missing", fix="give resnet50's state dict")
-    resnet.load_state_dict({key: state[theirs] for key, theirs in ours.items()})
+    values = {key: state[theirs] for key, theirs in ours.items()}
+    misfit = _misfit(resnet, values)
+    if misfit is not None:
+        what = f"the ImageNet weights do not fit: '{ours[misfit]}' has another shape"
+        raise UserError(what, fix="give resnet50's state dict, and train the paper's network (model=paper)")
+    resnet.load_state_dict(values)
 
 
 def load_initial_weights(model: ExpressNetMoE, source: str) -> None:
@@ -228,10 +242,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     """Read what `save_weights` wrote; the model must have the same configuration."""
     path = Path(path)
     try:
-        model.load_state_dict(load_file(path))
+        values = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"the weights cannot be read ({error})", where=path, fix="train again") from None
-    except RuntimeError:
-        raise UserError(
-            "the weights belong to another configuration", where=path, fix="use the run's own parameters"
-        ) from None
+    if _misfit(model, values) is not None:
+        raise UserError("the weights belong to another configuration", where=path, fix="use the run's own parameters")
+    model.load_state_dict(values)

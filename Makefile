@@ -1,0 +1,35 @@
+# Each target alone sets up everything on a machine with Python 3.11 or 3.12.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: study test notebooks lock clean
+
+study: $(READY)  ## the quick study: tables and report in results/quick
+	$(BIN)/fermoe study quick
+
+test: $(READY)  ## format, lint, types, tests, and the notebooks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
+	$(BIN)/python -m fermoe.refresh notebooks/*.ipynb
+
+lock:  ## resolve pyproject.toml again (needs uv), then write environment.yml from the lock
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
+	$(PYTHON) tests/environment.py
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+	    { echo "fermoe needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:  ## remove the environment and the caches; results stay
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,105 @@
+"""The `fermoe` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from fermoe import __version__
+from fermoe.errors import UserError
+
+
+class _Group(click.Group):
+    """Prints a `UserError` as one line and exits with 2, as click does with its own usage errors."""
+
+    def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        try:
+            return super().main(*args, **kwargs)  # type: ignore[call-overload]
+        except UserError as error:
+            click.echo(f"fermoe: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fermoe")
+def main() -> None:
+    """A reproducibility study kit for ExpressNet-MoE: every claim gets a verdict, every verdict names its table."""
+
+
+@main.command()
+@click.argument("name", metavar="STUDY")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+@click.option("--workers", type=click.IntRange(min=1), help="Runs at once (default: one per GPU, else one).")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
+@click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
+def study(
+    name: str, settings: tuple[str, ...], out: Path | None, workers: int | None, skip_unreadable: bool, dry_run: bool
+) -> None:
+    """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
+
+    Runs that are done are skipped, so the same command goes on after an interruption.
+    """
+    from fermoe.study_command import run_study  # PyTorch takes seconds to import: not for --help
+
+    settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
+    sys.exit(run_study(name, settings, out, workers, dry_run))
+
+
+@main.group()
+def data() -> None:
+    """Look at a dataset."""
+
+
+@data.command()
+@click.argument("name", metavar="DATASET")
+@click.option("--root", type=click.Path(path_type=Path), help="The folder that holds the dataset.")
+@click.option("--skip-unreadable", is_flag=True, help="List unreadable images instead of stopping at them.")
+@click.option("--perceptual", is_flag=True, help="Also look for near duplicates (slower).")
+def check(name: str, root: Path | None, skip_unreadable: bool, perceptual: bool) -> None:
+    """Compare a dataset with the published counts; open every image; list duplicates.
+
+    Exits with 1 where the counts differ from the published ones.
+    """
+    from fermoe.data_command import check_data
+
+    sys.exit(check_data(name, root, skip_unreadable, perceptual))
+
+
+@main.command()
+@click.argument("name", metavar="DATASET")
+@click.option("--root", type=click.Path(path_type=Path), help="The folder that holds the dataset.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes (default: all cores).")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out listed images that do not exist.")
+def crop(name: str, root: Path | None, out: Path | None, workers: int | None, skip_unreadable: bool) -> None:
+    """Detect every face once, as the paper does, and write the outcomes by split and class (crops.csv)."""
+    from fermoe.data_command import crop_data
+
+    sys.exit(crop_data(name, root, out, workers, skip_unreadable))
+
+
+@main.group()
+def bench() -> None:
+    """Measure speed on this machine; results go to results/benchmarks."""
+
+
+@bench.command("crops")
+@click.option("--images", default=1500, show_default=True, help="Images per size.")
+@click.option("--workers", default=2, show_default=True, help="Processes that detect.")
+def bench_crops(images: int, workers: int) -> None:
+    """Detecting and reading face crops, in images a second."""
+    from fermoe.crop_bench import crop_benchmark
+    from fermoe.files import PROJECT_ROOT, write_csv
+
+    table = crop_benchmark(images, workers)
+    path = PROJECT_ROOT / "results" / "benchmarks" / "crops.csv"
+    write_csv(path, table, decimals=1)
+    click.echo(table.round(0).to_string(index=False))
+    click.echo(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

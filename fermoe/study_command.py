@@ -1,0 +1,108 @@
+"""`fermoe study`: expand, check, run, summarise, rebuild."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+from tqdm import tqdm
+
+from fermoe.datasets import load_dataset
+from fermoe.files import PROJECT_ROOT, digest, write_json
+from fermoe.report import write_report
+from fermoe.runner import Outcome, Runner, default_workers
+from fermoe.runs import exclusive, finished_runs
+from fermoe.study import ANALYSES_BEFORE, REPORT, TRAINING, Run, Study, expand, load_study, training_configs
+from fermoe.tables import rebuild_tables
+from fermoe.training import load_data
+
+
+def default_out(study: Study) -> Path:
+    """results/<study>; what a miniature learned from a real dataset says so in its folder's name."""
+    suffix = "-miniature" if study.model == "miniature" and study.dataset != "synthetic" else ""
+    return PROJECT_ROOT / "results" / (study.name + suffix)
+
+
+def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int | None, dry_run: bool) -> int:
+    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 a run failed by the user's input."""
+    study = load_study(name, settings)
+    directory = (out or default_out(study)).resolve()
+    runs = expand(study, directory)
+    load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
+    if dry_run:
+        for run in runs:
+            click.echo(f"{'done' if run.done else 'to do':6} {run.id}")
+        click.echo(f"{sum(run.done for run in runs)} of {len(runs)} runs are done in {directory}")
+        return 0
+    _stop_on_sigterm()
+    with exclusive(directory / "runs" / ".lock", "this study"):
+        write_json(directory / "runs" / "study.json", {"runs": [run.id for run in runs]})
+        _prepare_images(study)
+        outcomes = _execute(study, runs, directory, workers or default_workers())
+    return _summary(study, outcomes, directory)
+
+
+def _stop_on_sigterm() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _prepare_images(study: Study) -> None:
+    """Crop and decode once, before any run: problems with images surface here, as one line."""
+    prepared = set()
+    for config in training_configs(study):
+        crops = (config.crop, config.test_crop)
+        if crops not in prepared:
+            load_data(config)
+            prepared.add(crops)
+
+
+def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> list[Outcome]:
+    """The three phases; the evidence sees the tables of all trainings, the report those of all evidence."""
+    before = [run for run in runs if run.notebook in ANALYSES_BEFORE]
+    trainings = [run for run in runs if run.notebook == TRAINING]
+    evidence = [run for run in runs if run not in (*before, *trainings) and run.notebook != REPORT]
+    reports = [run for run in runs if run.notebook == REPORT]
+    runner, outcomes = Runner(workers), []
+    click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
+    with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
+        for phase in (before, trainings, evidence, reports):
+            if phase in (evidence, reports):
+                rebuild_tables(directory)
+                # What they show depends on the trainings: another set of those makes them stale.
+                inputs = digest([(r["run"], r["metrics"]) for r in finished_runs(directory)])
+                phase = [dataclasses.replace(run, inputs=inputs) for run in phase]
+            todo = [run for run in phase if not run.done]
+            bar.update(len(phase) - len(todo))
+            outcomes += [Outcome(run) for run in phase if run.done]
+            outcomes += runner.execute(todo, bar)
+    rebuild_tables(directory)
+    return outcomes
+
+
+def _summary(study: Study, outcomes: list[Outcome], directory: Path) -> int:
+    failed = [outcome for outcome in outcomes if outcome.error]
+    fresh = sum(outcome.seconds > 0 and not outcome.error for outcome in outcomes)
+    click.echo(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} runs done ({fresh} of them now)")
+    for outcome in failed:
+        click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)
+    click.echo(f"tables: {_short(directory / 'tables')}")
+    report = directory / "report.html"
+    for outcome in outcomes:
+        if outcome.run.notebook == REPORT and not outcome.error:
+            write_report(outcome.run.executed, report, study.title)
+            click.echo(f"report: {_short(report)}")
+    if not failed:
+        return 0
+    return 2 if all(outcome.user_error for outcome in failed) else 1
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

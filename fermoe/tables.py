@@ -1,0 +1,144 @@
+"""A study's tables, rebuilt from its finished runs alone: no times, no dates, no host names.
+
+Everything random here is seeded by what it computes, so equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fermoe import statistics
+from fermoe.claims import claims_table
+from fermoe.evaluation import read_predictions
+from fermoe.files import write_csv
+from fermoe.runs import finished_runs
+
+ACCURACY_COLUMNS = (
+    "dataset", "protocol", "variant", "crop", "pipeline", "seed", "split", "correct", "images", "accuracy",
+    "ci_low", "ci_high", "run", "balanced_accuracy", "macro_f1", "ece", "test_crop", "model", "initial_weights",
+    "train_images", "epochs_run", "best_epoch",
+)  # fmt: skip
+ABLATION_COLUMNS = (
+    "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
+    "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs",
+)  # fmt: skip
+# What a comparison is against. Every other axis must agree between the two sides.
+BASELINES = {"variant": "full", "crop": "none", "pipeline": "imagenet", "protocol": "published"}
+TABLES = ("accuracy", "ablation", "crops", "experts", "grad_cam", "robustness", "claims")
+
+
+def accuracy_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row per run and split, with Wilson intervals, in the order of the runs' parameters."""
+    rows = []
+    for run in runs:
+        p = run["parameters"]
+        for split, m in run["metrics"].items():
+            rows.append(
+                {
+                    **{k: p[k] for k in ("dataset", "protocol", "variant", "crop", "pipeline", "seed", "model")},
+                    **{k: m[k] for k in ("correct", "images", "accuracy", "ci_low", "ci_high")},
+                    **{k: m[k] for k in ("balanced_accuracy", "macro_f1", "ece")},
+                    "split": split,
+                    "run": run["run"],
+                    "test_crop": run["data"]["test_crop"],
+                    "initial_weights": p["weights"].partition(":")[0],
+                    "train_images": run["data"]["images"]["train"],
+                    "epochs_run": run["epochs_run"],
+                    "best_epoch": run["best_epoch"],
+                }
+            )
+    table = pd.DataFrame(rows, columns=list(ACCURACY_COLUMNS))
+    return table.sort_values(list(ACCURACY_COLUMNS[:7]), kind="stable", ignore_index=True)
+
+
+def ablation_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Paired differences in test accuracy, alternative − baseline, on the same images and the same seeds.
+
+    One contrast varies one axis and holds the others ("protocol" also lets the pipeline follow its protocol).
+    The interval is a paired bootstrap over images; p is the exact McNemar test for one seed, a sign-flip
+    permutation over images for several; `p_holm` corrects over the whole table.
+    """
+    correct = {run["run"]: _correct(run) for run in runs}
+    rows = []
+    for contrast, baseline in BASELINES.items():
+        held = [a for a in ("dataset", "protocol", "variant", "crop", "pipeline") if a != contrast]
+        if contrast == "protocol":
+            held.remove("pipeline")
+        groups: dict[tuple[Any, ...], dict[Any, dict[int, dict[str, Any]]]] = {}
+        for run in runs:
+            p = run["parameters"]
+            side = groups.setdefault(tuple(p[a] for a in held), {}).setdefault(p[contrast], {})
+            side.setdefault(p["seed"], run)
+        for key, sides in sorted(groups.items()):
+            fixed = dict(zip(held, key, strict=True))
+            for alternative in sorted(sides.keys() - {baseline} if baseline in sides else ()):
+                row = _compare(sides[baseline], sides[alternative], correct)
+                if row:
+                    names = {"contrast": contrast, "baseline": baseline, "alternative": alternative}
+                    rows.append(
+                        {**dict.fromkeys(("protocol", "variant", "crop", "pipeline"), ""), **fixed, **names, **row}
+                    )
+    table = pd.DataFrame(rows, columns=list(ABLATION_COLUMNS))
+    if len(table):
+        table["p_holm"] = statistics.holm(table["p_value"].to_numpy(float))
+    return table
+
+
+def _correct(run: dict[str, Any]) -> pd.Series:
+    """Whether each test image was classified correctly, by image id."""
+    predictions = read_predictions(Path(run["directory"]) / "predictions.csv")
+    return pd.Series((predictions["label"] == predictions["predicted"]).to_numpy(), index=predictions["image"])
+
+
+def _compare(
+    baseline: dict[int, dict[str, Any]], alternative: dict[int, dict[str, Any]], correct: dict[str, pd.Series]
+) -> dict[str, Any] | None:
+    seeds = sorted(baseline.keys() & alternative.keys())
+    if not seeds:
+        return None
+    pairs = [(correct[baseline[s]["run"]], correct[alternative[s]["run"]]) for s in seeds]
+    images = pairs[0][0].index
+    if any(not images.equals(side.index) for pair in pairs for side in pair):
+        return None  # not the same test images: nothing is paired
+    first, second = (np.stack([pair[i].to_numpy() for pair in pairs]) for i in (0, 1))  # (seeds, images)
+    names = [runs[s]["run"] for s in seeds for runs in (baseline, alternative)]
+    rng = np.random.default_rng(zlib.crc32(" ".join(names).encode()))
+    difference, low, high = statistics.paired_difference(first, second, rng)
+    if len(seeds) == 1:
+        p_value = statistics.mcnemar_exact(first[0], second[0])
+    else:
+        p_value = statistics.paired_permutation(first, second, rng)
+    return {
+        "seeds": len(seeds),
+        "images": len(images),
+        "difference": difference,
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": p_value,
+        "runs": " ".join(names),
+    }
+
+
+def read_tables(study: str | Path) -> dict[str, pd.DataFrame]:
+    """The tables a study has, by name."""
+    paths = {name: Path(study) / "tables" / f"{name}.csv" for name in TABLES}
+    return {
+        name: pd.read_csv(path, keep_default_na=False, na_values=[""]) for name, path in paths.items() if path.exists()
+    }
+
+
+def rebuild_tables(study: str | Path) -> dict[str, pd.DataFrame]:
+    """Write accuracy.csv, ablation.csv and claims.csv from the finished runs; the others come from notebooks."""
+    folder = Path(study) / "tables"
+    runs = finished_runs(study)
+    write_csv(folder / "accuracy.csv", accuracy_table(runs))
+    write_csv(folder / "ablation.csv", ablation_table(runs))
+    tables = read_tables(study)
+    write_csv(folder / "claims.csv", claims_table({k: v for k, v in tables.items() if k != "claims"}))
+    return read_tables(study)

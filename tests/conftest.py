@@ -1,0 +1,30 @@
+"""What every test shares: a cache of its own, never the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Detections and image arrays go to a folder of this session; processes that a test starts inherit it."""
+    path = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("FERMOE_CACHE")
+    os.environ["FERMOE_CACHE"] = str(path)
+    yield path
+    if before is None:
+        del os.environ["FERMOE_CACHE"]
+    else:
+        os.environ["FERMOE_CACHE"] = before
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for one test."""
+    path = tmp_path / "cache"
+    monkeypatch.setenv("FERMOE_CACHE", str(path))
+    return path

@@ -1,0 +1,144 @@
+"""Tables are rebuilt from finished runs alone, and equal what one computes from the predictions by hand."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from fermoe.evaluation import metrics, predictions_table, write_predictions
+from fermoe.files import write_json
+from fermoe.report_tables import comparison, learned_from
+from fermoe.runs import finished_runs, write_result
+from fermoe.tables import ablation_table, accuracy_table, read_tables, rebuild_tables
+from fermoe.training import TrainConfig
+
+NAMES = ("a", "b", "c")
+
+
+def make_run(study: Path, images: int = 60, accuracy: float = 0.7, **parameters: object) -> str:
+    """A finished run whose predictions are drawn; the test images are the same for every run."""
+    config = TrainConfig(**parameters)  # type: ignore[arg-type]
+    rng = np.random.default_rng(zlib.crc32(config.run_id.encode()))
+    labels = np.arange(images) % 3
+    predicted = np.where(rng.random(images) < accuracy, labels, (labels + 1) % 3)
+    probabilities = np.full((images, 3), 0.1)
+    probabilities[np.arange(images), predicted] = 0.8
+    directory = study / "runs" / config.run_id
+    table = predictions_table([f"i{k}" for k in range(images)], labels, probabilities, NAMES)
+    directory.mkdir(parents=True)
+    write_predictions(directory / "predictions.csv", table)
+    write_result(
+        directory,
+        "04_training",
+        config.parameters(),
+        data={"images": {"train": 100, "validation": 10, "test": images}, "test_crop": config.test_crop},
+        epochs_run=3,
+        best_epoch=2,
+        metrics={"test": metrics(labels, predicted, probabilities)},
+    )
+    return config.run_id
+
+
+def correct(study: Path, run: str) -> np.ndarray:
+    table = pd.read_csv(study / "runs" / run / "predictions.csv")
+    return (table["label"] == table["predicted"]).to_numpy()
+
+
+def test_accuracy_rows_name_their_runs_and_equal_the_predictions(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, seed=seed) for seed in (0, 1)]
+    table = accuracy_table(finished_runs(tmp_path))
+    assert table["run"].tolist() == runs
+    for row in table.itertuples():
+        assert row.correct == correct(tmp_path, row.run).sum()
+        assert row.accuracy == pytest.approx(row.correct / row.images)
+        assert row.ci_low < row.accuracy < row.ci_high
+
+
+def test_a_single_seed_is_compared_by_mcnemar_and_several_by_their_mean(tmp_path: Path) -> None:
+    full = [make_run(tmp_path, accuracy=0.9, seed=seed) for seed in (0, 1)]
+    backbone = [make_run(tmp_path, accuracy=0.5, variant="backbone", seed=seed) for seed in (0, 1)]
+    lone = make_run(tmp_path, accuracy=0.6, variant="no_moe", seed=1)
+    table = ablation_table(finished_runs(tmp_path)).set_index("alternative")
+    assert set(table.index) == {"backbone", "no_moe"}
+    assert (table["baseline"] == "full").all()
+
+    difference = np.mean(
+        [correct(tmp_path, b).mean() - correct(tmp_path, f).mean() for f, b in zip(full, backbone, strict=True)]
+    )
+    assert table.at["backbone", "difference"] == pytest.approx(difference)
+    assert table.at["backbone", "seeds"] == 2
+    assert set(table.at["backbone", "runs"].split()) == {*full, *backbone}
+
+    a, b = correct(tmp_path, full[1]), correct(tmp_path, lone)
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    assert table.at["no_moe", "seeds"] == 1
+    assert table.at["no_moe", "p_value"] == pytest.approx(binomtest(only_b, only_a + only_b, 0.5).pvalue)
+    assert (table["p_holm"] >= table["p_value"]).all()
+
+
+def test_a_contrast_varies_one_axis_only(tmp_path: Path) -> None:
+    make_run(tmp_path, crop="none")
+    make_run(tmp_path, crop="blazeface")
+    make_run(tmp_path, crop="blazeface", protocol="published")
+    make_run(tmp_path, crop="none", variant="backbone")
+    table = ablation_table(finished_runs(tmp_path))
+    found = {tuple(row) for row in table[["contrast", "baseline", "alternative"]].to_numpy()}
+    assert found == {
+        ("crop", "none", "blazeface"),
+        ("protocol", "published", "audited"),
+        ("variant", "full", "backbone"),
+    }
+
+
+def test_runs_on_other_test_images_are_not_paired(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    make_run(tmp_path, images=30, variant="backbone")
+    assert ablation_table(finished_runs(tmp_path)).empty
+
+
+def test_runs_that_are_not_the_studys_are_left_out(tmp_path: Path) -> None:
+    mine, _ = make_run(tmp_path, seed=0), make_run(tmp_path, seed=1)
+    write_json(tmp_path / "runs" / "study.json", {"runs": [mine]})
+    assert accuracy_table(finished_runs(tmp_path))["run"].tolist() == [mine]
+
+
+def test_an_empty_study_gives_empty_tables_and_claims_that_say_so(tmp_path: Path) -> None:
+    tables = rebuild_tables(tmp_path)
+    assert tables["accuracy"].empty
+    assert tables["ablation"].empty
+    assert tables["claims"]["claim"].tolist() == [f"C{i}" for i in range(1, 12)]
+    assert set(tables["claims"].set_index("claim").loc[["C1", "C2", "C3", "C4"], "verdict"]) == {"not tested"}
+
+
+def test_rebuilding_gives_the_same_bytes_without_times_or_hosts(tmp_path: Path) -> None:
+    for variant in ("full", "backbone"):
+        for seed in (0, 1, 2):
+            make_run(tmp_path, variant=variant, seed=seed)
+    contents = []
+    for _ in range(2):
+        rebuild_tables(tmp_path)
+        contents.append({p.name: p.read_bytes() for p in (tmp_path / "tables").glob("*.csv")})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"accuracy.csv", "ablation.csv", "claims.csv"}
+    assert str(tmp_path).encode() not in b"".join(contents[0].values())
+
+
+def test_the_report_lists_what_was_trained_and_stands_beside_the_paper(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    tables = rebuild_tables(tmp_path)
+    (row,) = learned_from(tables["accuracy"]).itertuples()
+    assert (row.dataset, row.initial_weights, row.seeds) == ("synthetic", "random", 1)
+    beside = comparison(tables["accuracy"])
+    assert len(beside) == 4
+    assert (beside["ours, audited"] == "needs the data").all()  # synthetic faces stand for none of the four
+
+
+def test_none_stays_a_word_in_tables_that_are_read_back(tmp_path: Path) -> None:
+    make_run(tmp_path, crop="none")
+    rebuild_tables(tmp_path)
+    assert read_tables(tmp_path)["accuracy"]["crop"].tolist() == ["none"]
