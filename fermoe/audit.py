@@ -29,9 +29,9 @@ from fermoe.pictures import picture
 NEAR_DISTANCE = 4
 """Perceptual hashes (64 bits) that differ in at most this many bits count as near duplicates.
 
-Chosen on FER-2013, where copies have been re-cropped and re-compressed: label agreement within pairs, which is
-0.17 for two random images, is about 0.8 up to four bits, as for identical pixels of different files; it falls
-to 0.73 at six bits and to 0.48 at eight, where unrelated faces take over."""
+Chosen on FER-2013, whose copies have been re-cropped and re-compressed: of 14 pairs looked at for each of 0, 2, 4 and
+6 bits, 14, 14, 14 and 12 were the same photograph. Labels agree in about 0.8 of the pairs up to four bits, 0.73 at
+six, 0.48 at eight; in two random images, 0.17."""
 
 SPLITS = ("train", "test")
 CHUNK = 64

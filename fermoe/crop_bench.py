@@ -60,8 +60,8 @@ def crop_benchmark(images: int = 1500, workers: int = 2, repeats: int = 3) -> pd
 
 def _write_faces(root: Path, images: int, size: int) -> Path:
     """Grey tight faces at 48 pixels, colour scenes above, as a train/test folder."""
-    options = {"train": images - images // 5, "test": images // 5, "size": size}
-    drawn = load_dataset("synthetic", framing="tight" if size == 48 else "scene", **options)
+    test, framing = images // 5, "tight" if size == 48 else "scene"
+    drawn = load_dataset("synthetic", train=images - test, test=test, size=size, framing=framing)
     for row in drawn.to_dict("records"):
         path = root / row["split"] / row["emotion"] / f"{row['index']:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

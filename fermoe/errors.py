@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
@@ -16,3 +18,7 @@ class UserError(Exception):
         self.what, self.where, self.fix = what, where, fix
         place = f" [{where}]" if where is not None else ""
         super().__init__(" ".join(f"{what}{place}: {fix}".split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keyword arguments are not pickled by themselves; a worker process sends its error to its parent."""
+        return partial(type(self), where=self.where, fix=self.fix), (self.what,)

@@ -62,7 +62,7 @@ def _sheet(tiles: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 def _show_sheet(ax: Axes | None, tiles: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> Axes:
     columns = max(len(row) for row in tiles)
     if ax is None:
-        _, ax = plt.subplots(figsize=(1.1 * columns + 1.2, 1.1 * len(tiles) + 0.8))
+        _, ax = plt.subplots(figsize=(0.85 * columns + 1.2, 0.85 * len(tiles) + 0.8))
     step, middle = SIDE + _GAP, (SIDE - 1) / 2
     ax.imshow(_sheet(tiles))
     ax.set_xticks([x * step + middle for x in range(columns)], [str(x + 1) for x in range(columns)])
@@ -104,6 +104,8 @@ def plot_crop_gallery(
         image = picture(row, channels)[y0:y1, x0:x1]
         image = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         crops.append(np.stack([image] * 3, -1) if image.ndim == 2 else image)
+    if ax is None:  # wider than a contact sheet, for the legend beside the title
+        _, ax = plt.subplots(figsize=(1.1 * len(rows) + 1.2, 4.4))
     ax = _show_sheet(ax, [originals, originals, crops], ["original", "boxes", "crop"])
     found = (detections["outcome"] == "detected").to_numpy()
     boxes = {
@@ -135,10 +137,12 @@ def plot_rates(
     series: str | None = None,
     x: str = "Images with a detected face (%)",
     y: str = "",
+    whole_axis: bool = True,
 ) -> Axes:
     """Rates with 95 % intervals, one row per `value`, one marker per `series`.
 
-    `data` has the columns rate, ci_low, ci_high (shares), `value` and `series`.
+    `data` has the columns rate, ci_low, ci_high (shares), `value` and `series`. The axis reaches from 0 to 100 %, or
+    as far as the intervals do where `whole_axis` is False.
     """
     values = list(dict.fromkeys(data[value]))
     kinds = list(dict.fromkeys(data[series])) if series else [""]
@@ -159,7 +163,8 @@ def plot_rates(
         )
     ax.set_yticks(range(len(values)), [str(v) for v in values])
     ax.set_ylim(len(values) - 0.5, -0.5)
-    ax.set_xlim(-2, 102)
+    if whole_axis:
+        ax.set_xlim(-2, 102)
     ax.grid(axis="y", visible=False)
     if series:
         ax.legend(loc="best")

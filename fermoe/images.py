@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,14 +20,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 class UnreadableImage(UserError):
     """An image file that is missing, damaged, or no image."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """How it comes back from a worker process: pickle calls the class without keywords."""
-        return _unreadable, (self.what, self.where, self.fix)
-
-
-def _unreadable(what: str, where: str | Path | None, fix: str) -> UnreadableImage:
-    return UnreadableImage(what, where=where, fix=fix)
 
 
 def read_image(path: str | Path, channels: int = 3) -> np.ndarray:

@@ -122,6 +122,9 @@ class Extractor(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu":
+            # Batch norm over few channels is up to five times slower on a CPU when they come last in memory.
+            x = x.contiguous()
         last = len(self.convs) - 1
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(self.dropout(F.relu(conv(x))))

@@ -51,7 +51,7 @@ def use_style() -> None:
             "figure.figsize": (7.0, 4.2),
             "figure.dpi": 100,
             "figure.constrained_layout.use": True,
-            "savefig.dpi": 150,
+            "savefig.dpi": 100,
             "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
             "axes.titlesize": 12,
             "axes.titleweight": "bold",

@@ -28,7 +28,7 @@ def default_out(study: Study) -> Path:
 
 
 def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int | None, dry_run: bool) -> int:
-    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 a run failed by the user's input."""
+    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped."""
     study = load_study(name, settings)
     directory = (out or default_out(study)).resolve()
     runs = expand(study, directory)
@@ -41,8 +41,12 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
     _stop_on_sigterm()
     with exclusive(directory / "runs" / ".lock", "this study"):
         write_json(directory / "runs" / "study.json", {"runs": [run.id for run in runs]})
-        _prepare_images(study)
-        outcomes = _execute(study, runs, directory, workers or default_workers())
+        try:
+            _prepare_images(study)
+            outcomes = _execute(study, runs, directory, workers or default_workers())
+        except KeyboardInterrupt:
+            click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
+            return 130
     return _summary(study, outcomes, directory)
 
 

@@ -95,6 +95,9 @@ class TrainConfig:
     def parameters(self) -> dict[str, Any]:
         """What tells this run from another, for result.json; where the data lies is not part of it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
+        # Where a weight file lies is no part of the run either; its name is.
+        kind, _, path = self.weights.partition(":")
+        values["weights"] = f"{kind}:{Path(path).name}" if path else kind
         return {**values, "dataset_options": dict(self.dataset_options), "pipeline": self.pipeline}
 
     @property
@@ -173,8 +176,10 @@ class Trainer:
         torch.manual_seed(_seed(config.seed, 0, 0))
         self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
         load_initial_weights(self.model, config.weights)
-        # Channels last: oneDNN and cuDNN convolve faster that way.
-        self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Channels last: oneDNN and cuDNN convolve faster that way (on a CPU only where channels are many).
+        faster = self.model.resnet if device.type == "cpu" else self.model
+        self.model.to(device)
+        faster.to(memory_format=torch.channels_last)
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, eps=1e-7, fused=device.type != "mps")
         self.history: list[dict[str, float]] = []

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import trees
+from sklearn.model_selection import train_test_split
 from trees import AFFECTNET8, FER2013, RAFDB, refused
 
 from fermoe.datasets import DATASETS, fingerprint, load_dataset, protocol_splits
@@ -145,6 +146,15 @@ def test_the_full_affectnet_subset_splits_into_the_published_counts(tmp_path: Pa
     assert "contempt" not in set(seven["emotion"])
     again = load_dataset("affectnet8", root)
     assert (again["split"] == eight["split"]).all()
+
+
+@pytest.mark.parametrize("name", ["affectnet7", "affectnet8"])
+def test_affectnet_test_images_are_those_that_the_authors_draw(tmp_path: Path, name: str) -> None:
+    table = load_dataset(name, trees.affectnet_tree(tmp_path, dict.fromkeys(AFFECTNET8, 11)))
+    listed = pd.read_csv(tmp_path / "labels.csv")
+    listed = listed[listed["label"] != "contempt"] if name == "affectnet7" else listed
+    _, test = train_test_split(listed, test_size=0.2, random_state=52, stratify=listed["label"])
+    assert set(table["image"][table["split"] == "test"]) == set(test["pth"])
 
 
 def test_affectnet_labels_may_be_capitalised_or_nouns(tmp_path: Path) -> None:
