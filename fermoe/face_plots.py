@@ -122,8 +122,8 @@ def plot_crop_gallery(
             at = (x0 + column * step - 0.5, y0 + step - 0.5)
             ax.add_patch(Rectangle(at, x1 - x0, y1 - y0, fill=False, color=COLOURS[colour], ls=line, lw=1.8))
     handles = [Line2D([], [], color=COLOURS[c], ls=line, lw=1.8, label=name) for name, (c, line) in BOXES.items()]
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=3, frameon=False)
-    places = [str(i + 1) + ("" if ok else "\nno face found") for i, ok in enumerate(found)]
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=3, frameon=False, fontsize="small")
+    places = [str(i + 1) + ("" if ok else "\nno face\nfound") for i, ok in enumerate(found)]
     ax.set_xticks(ax.get_xticks(), places)
     ax.set(title=title, xlabel="Example", ylabel="Step")
     return ax
