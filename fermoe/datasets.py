@@ -314,3 +314,12 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _load_folder),
     )
 }
+
+
+def __getattr__(name: str) -> Any:
+    """`check_dataset` is found here too: it opens images, so it lives in `fermoe.audit`, which needs this module."""
+    if name == "check_dataset":
+        from fermoe.audit import check_dataset
+
+        return check_dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
