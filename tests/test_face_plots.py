@@ -99,7 +99,7 @@ def test_grey_faces_are_drawn_too():
 def test_a_gallery_names_what_was_not_found():
     ax = face_plots.plot_crop_gallery(TABLE.head(3), detections(TABLE.head(3)))
     names = [label.get_text() for label in ax.get_xticklabels()]
-    assert names == ["1\nno face found", "2", "3"]
+    assert names == ["1\nno face\nfound", "2", "3"]
     assert len(ax.patches) == 3 + 2 + 2  # every true face, and both other boxes where there was a detection
 
 

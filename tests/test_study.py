@@ -203,8 +203,8 @@ def test_a_killed_study_is_finished_by_the_same_command_with_the_same_tables(tin
     first, second = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(command(tiny, first), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 120
-    while not list(first.glob("runs/*/last.pt")) and time.monotonic() < deadline:
-        time.sleep(0.2)  # a checkpoint: the training is under way
+    while not list(first.glob("runs/*/history.csv")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # an epoch is done: the training is under way
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not list(first.glob("report.html"))
