@@ -39,8 +39,7 @@ def check_data(name: str, root: Path | None, skip_unreadable: bool, perceptual: 
         click.echo("\nby FER-2013's own split (from the file names)\n" + report.usage.to_string(index=False))
     _list("missing", report.missing)
     _list("unreadable", report.unreadable)
-    click.echo("\nimages with a twin, and how many agree in label with all their twins")
-    click.echo(report.summary.to_string(index=False))
+    _show_twins(report)
     if report.matches_published is None:
         click.echo("\nno published counts to compare with")
         return 0
@@ -54,6 +53,11 @@ def _counts(counts: pd.DataFrame) -> str:
     both = pd.concat([known, totals.assign(label="all")], ignore_index=True)
     whole = {c: "int64" for c in both.columns if both[c].dtype.kind == "f" and both[c].notna().all()}
     return both.astype(whole).to_string(index=False)
+
+
+def _show_twins(report: DatasetReport) -> None:
+    click.echo("\nimages with a twin, and how many agree in label with all their twins")
+    click.echo(report.summary.to_string(index=False))
 
 
 def _list(title: str, lines: list[str]) -> None:
@@ -72,10 +76,9 @@ def crop_data(name: str, root: Path | None, out: Path | None, workers: int | Non
     crops = detection_table(table, detections)
     folder = (out or PROJECT_ROOT / "results" / name) / "tables"
     write_csv(folder / "crops.csv", crops)
-    report: DatasetReport = check_dataset(table, perceptual=True)
+    report = check_dataset(table, perceptual=True)
     write_csv(folder / "duplicates.csv", report.summary)
     click.echo(crops.round(4).to_string(index=False))
-    click.echo("\nimages with a twin, and how many agree in label with all their twins")
-    click.echo(report.summary.to_string(index=False))
+    _show_twins(report)
     click.echo(f"\ntables: {folder}")
     return 0

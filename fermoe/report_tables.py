@@ -23,7 +23,7 @@ def learned_from(accuracy: pd.DataFrame) -> pd.DataFrame:
 def comparison(accuracy: pd.DataFrame) -> pd.DataFrame:
     """The paper's accuracies (per cent, Wilson) beside the full network's here, by protocol; "" where there is none.
 
-    Only runs of the paper's crop count as the published protocol's; the audited one is listed for every crop.
+    A cell is the mean over the seeds and crops that were run; `accuracy.csv` and `learned_from` keep them apart.
     """
     rows = []
     for dataset, row in zip(

@@ -82,9 +82,10 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
                 # What they show depends on the trainings: another set of those makes them stale.
                 inputs = digest([(r["run"], r["metrics"]) for r in finished_runs(directory)])
                 phase = [dataclasses.replace(run, inputs=inputs) for run in phase]
-            todo = [run for run in phase if not run.done]
-            bar.update(len(phase) - len(todo))
-            outcomes += [Outcome(run) for run in phase if run.done]
+            done = [run for run in phase if run.done]
+            todo = [run for run in phase if run not in done]
+            bar.update(len(done))
+            outcomes += [Outcome(run) for run in done]
             outcomes += runner.execute(todo, bar)
     rebuild_tables(directory)
     return outcomes
