@@ -38,6 +38,10 @@ SHORT = TrainConfig(dataset_options=OPTIONS, epochs=3, batch_size=16, learning_r
 OUTPUTS = ("history.csv", "best.safetensors", "predictions.csv", "validation.csv", "result.json")
 
 
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def quietly(config: TrainConfig, directory: Path) -> dict[str, Any]:
     return train(config, directory, progress=False)
 
@@ -214,7 +218,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(finished: Path, tmp_path: Pa
 
 def test_a_run_stopped_between_training_and_result_is_evaluated_again(finished: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_evaluate", lambda *_: exec("raise KeyboardInterrupt"))
+        patch.setattr(training, "_evaluate", interrupt)
         with pytest.raises(KeyboardInterrupt):
             quietly(SHORT, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
@@ -380,7 +384,7 @@ def test_an_interrupted_retraining_leaves_no_result_of_the_old_data(tmp_path: Pa
     quietly(folder_run(root), run)
     trees.picture(root / "train/cat/new.png", seed=5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "epoch", lambda *_: exec("raise KeyboardInterrupt"))
+        patch.setattr(Trainer, "epoch", interrupt)
         with pytest.raises(KeyboardInterrupt):
             quietly(folder_run(root), run)
     assert read_result(run) is None
