@@ -17,7 +17,7 @@ COLUMNS = ["dataset", "framing", "split", "label", "images", "detected", "rate",
 ALL = "all"
 """The label of the rows that pool all classes."""
 
-CONTRASTS = ("crop", "pipeline")
+CONTRASTS = ("crop", "test_crop", "pipeline")
 """The comparisons of ablation.csv that are about preprocessing."""
 
 _FACTORS = (

@@ -28,6 +28,9 @@ from fermoe.study import Run
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a training is one cell, and a dead kernel is noticed without it
 
 
+MOST_WORKERS = 8  # by default; each takes about a gigabyte of memory
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended: `error` is None when it is done; `user_error` when the user can mend it."""
@@ -38,18 +41,24 @@ class Outcome:
     seconds: float = 0.0
 
 
-def default_workers() -> int:
-    """One process per GPU; on a CPU-only machine one at a time with all cores."""
+def default_workers(threads: int = 0) -> int:
+    """One process per GPU; on a CPU-only machine as many as have `threads` cores each, by default one with all."""
     import torch
 
-    return max(1, torch.cuda.device_count())
+    gpus = torch.cuda.device_count()
+    cores = os.cpu_count() or 1
+    return gpus or (max(1, min(MOST_WORKERS, cores // threads)) if threads else 1)
 
 
 class Runner:
-    """Executes runs in at most `workers` processes at once and goes on past a failed one."""
+    """Executes runs in at most `workers` processes at once and goes on past a failed one.
 
-    def __init__(self, workers: int, progress: bool = True):
+    `threads` is how many each takes; 0 shares the cores out.
+    """
+
+    def __init__(self, workers: int, threads: int = 0, progress: bool = True):
         self.workers = workers
+        self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopping = threading.Event()
         self.slots = list(range(workers))
@@ -127,7 +136,7 @@ class Runner:
     def _environment(self, slot: int) -> dict[str, str]:
         import torch
 
-        threads = str(max(1, (os.cpu_count() or 1) // self.workers))
+        threads = str(self.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning of the kernel's debugger, nobody's business
         gpus = torch.cuda.device_count()

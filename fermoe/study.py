@@ -35,12 +35,16 @@ REPORT = "10_report"
 TRAINING_KEYS = (
     "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing"
 )  # fmt: skip
-RUN_KEYS = ("protocol", "variant", "crop", "normalisation", "augmentation", "seed")
+RUN_KEYS = ("protocol", "variant", "crop", "test_crop", "normalisation", "augmentation", "seed")
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study file says. The product of the axes is trained, and every row of `extra` besides."""
+    """What a study file says. The product of the axes is trained, and besides that of every row of `extra`.
+
+    A row of `extra` names what differs (`RUN_KEYS`); a list stands for each of its values. Without a seed it has the
+    study's first.
+    """
 
     name: str
     title: str
@@ -58,6 +62,7 @@ class Study:
     extra: Sequence[Mapping[str, Any]] = ()
     notebooks: Sequence[str] = ()
     skip_unreadable: bool = False
+    threads: int = 0  # of each run; a small network is trained fastest by one thread a run, side by side
 
 
 @dataclass(frozen=True)
@@ -176,13 +181,17 @@ def _study(content: dict[str, Any], path: Path) -> Study:
 
 
 def training_configs(study: Study) -> list[TrainConfig]:
-    """Every training of a study, in the order of its axes, each once."""
+    """Every training of a study, in the order of its axes, each once; by seeds first.
+
+    A study that is stopped half-way then has whole comparisons for its first seeds.
+    """
     axes = itertools.product(study.protocols, study.augmentations, study.crops, study.variants, study.seeds)
     keys = ("protocol", "augmentation", "crop", "variant", "seed")
     rows = [dict(zip(keys, values, strict=True)) for values in axes]
     # The authors' code augments nothing: the axis is the audited protocol's alone.
     rows = [row for row in rows if row["protocol"] != "published" or row["augmentation"] == "none"]
-    rows += [{"seed": study.seeds[0], **row} for row in study.extra]
+    rows += [row for extra in study.extra for row in _product({"seed": study.seeds[0], **extra})]
+    rows.sort(key=lambda row: row["seed"] if isinstance(row["seed"], int) else -1)  # a wrong one is refused below
     configs = []
     for row in rows:
         values = {
@@ -196,6 +205,12 @@ def training_configs(study: Study) -> list[TrainConfig]:
         except TypeError:
             raise UserError(f"a value of {row} has the wrong type", fix="see notebooks/studies/quick.yaml") from None
     return list({config.run_id: config for config in configs}.values())
+
+
+def _product(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row with lists → the rows of all their values."""
+    lists = [value if isinstance(value, list) else [value] for value in row.values()]
+    return [dict(zip(row, values, strict=True)) for values in itertools.product(*lists)]
 
 
 def expand(study: Study, directory: Path) -> list[Run]:

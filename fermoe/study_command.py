@@ -43,7 +43,7 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
         write_json(directory / "runs" / "study.json", {"runs": [run.id for run in runs]})
         try:
             _prepare_images(study)
-            outcomes = _execute(study, runs, directory, workers or default_workers())
+            outcomes = _execute(study, runs, directory, workers or default_workers(study.threads))
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
@@ -73,7 +73,7 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
     trainings = [run for run in runs if run.notebook == TRAINING]
     evidence = [run for run in runs if run not in (*before, *trainings) and run.notebook != REPORT]
     reports = [run for run in runs if run.notebook == REPORT]
-    runner, outcomes = Runner(workers), []
+    runner, outcomes = Runner(workers, study.threads), []
     click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
         for phase in (before, trainings, evidence, reports):

@@ -18,6 +18,7 @@ from fermoe.claims import claims_table
 from fermoe.evaluation import read_predictions
 from fermoe.files import write_csv
 from fermoe.runs import finished_runs
+from fermoe.training import own_test_crop
 
 ACCURACY_COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "split", "correct", "images", "accuracy",
@@ -28,8 +29,11 @@ ABLATION_COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
     "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs",
 )  # fmt: skip
-# What a comparison is against. Every other axis must agree between the two sides.
-BASELINES = {"variant": "full", "crop": "none", "pipeline": "imagenet", "protocol": "published"}
+# What a comparison is against. Every other axis must agree between the two sides, but for what follows the compared
+# one: under another protocol the pipeline is that protocol's, and both it and the test crop follow their own rule.
+BASELINES = {"variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "protocol": "published"}
+AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline")
+FOLLOWING = {"protocol": ("pipeline", "test_crop"), "crop": ("test_crop",)}
 TABLES = ("accuracy", "ablation", "crops", "experts", "grad_cam", "robustness", "claims")
 
 
@@ -46,7 +50,7 @@ def accuracy_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
                     **{k: m[k] for k in ("balanced_accuracy", "macro_f1", "ece")},
                     "split": split,
                     "run": run["run"],
-                    "test_crop": run["data"]["test_crop"],
+                    "test_crop": p["test_crop"],
                     "initial_weights": p["weights"].partition(":")[0],
                     "train_images": run["data"]["images"]["train"],
                     "epochs_run": run["epochs_run"],
@@ -60,30 +64,31 @@ def accuracy_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def ablation_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Paired differences in test accuracy, alternative − baseline, on the same images and the same seeds.
 
-    One contrast varies one axis and holds the others ("protocol" also lets the pipeline follow its protocol).
-    The interval is a paired bootstrap over images; p is the exact McNemar test for one seed, a sign-flip
-    permutation over images for several; `p_holm` corrects over the whole table.
+    One contrast varies one axis and holds the others (`BASELINES`, `FOLLOWING`). "test_crop" compares networks tested
+    as they were trained with networks tested otherwise, the published mismatch on FER-2013. The interval is a paired
+    bootstrap over images; p is the exact McNemar test for one seed, a sign-flip permutation over images for several;
+    `p_holm` corrects over the whole table.
     """
     correct = {run["run"]: _correct(run) for run in runs}
     rows = []
-    for contrast, baseline in BASELINES.items():
-        held = [a for a in ("dataset", "protocol", "variant", "crop", "pipeline") if a != contrast]
-        if contrast == "protocol":
-            held.remove("pipeline")
+    for contrast in BASELINES:
+        held = [axis for axis in AXES if axis != contrast and axis not in FOLLOWING.get(contrast, ())]
         groups: dict[tuple[Any, ...], dict[Any, dict[int, dict[str, Any]]]] = {}
         for run in runs:
             p = run["parameters"]
+            own = own_test_crop(p["dataset"], p["protocol"], p["crop"])
+            if "test_crop" in FOLLOWING.get(contrast, ()) and p["test_crop"] != own:
+                continue
             side = groups.setdefault(tuple(p[a] for a in held), {}).setdefault(p[contrast], {})
             side.setdefault(p["seed"], run)
         for key, sides in sorted(groups.items()):
             fixed = dict(zip(held, key, strict=True))
+            baseline = BASELINES[contrast] or fixed["crop"]
             for alternative in sorted(sides.keys() - {baseline} if baseline in sides else ()):
                 row = _compare(sides[baseline], sides[alternative], correct)
                 if row:
                     names = {"contrast": contrast, "baseline": baseline, "alternative": alternative}
-                    rows.append(
-                        {**dict.fromkeys(("protocol", "variant", "crop", "pipeline"), ""), **fixed, **names, **row}
-                    )
+                    rows.append({**dict.fromkeys(AXES[1:], ""), **fixed, **names, **row})
     table = pd.DataFrame(rows, columns=list(ABLATION_COLUMNS))
     if len(table):
         table["p_holm"] = statistics.holm(table["p_value"].to_numpy(float))

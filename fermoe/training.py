@@ -38,8 +38,8 @@ NOTEBOOK = "04_training"
 class TrainConfig:
     """One training run. The defaults are the paper's, but for the data, the model's size and the protocol.
 
-    `crop` is what the training images get; the test images get the same, except under the published protocol on a
-    dataset that the authors test uncropped. `normalisation` None means the protocol's own.
+    `crop` is what the training images get; `test_crop` None gives the test images the same, except under the published
+    protocol on a dataset that the authors test uncropped. `normalisation` None means the protocol's own.
     """
 
     dataset: str = "synthetic"
@@ -49,6 +49,7 @@ class TrainConfig:
     variant: str = "full"
     model: str = "miniature"
     crop: str = "none"
+    test_crop: str | None = None
     normalisation: str | None = None
     augmentation: str = "none"
     weights: str = "random"
@@ -73,6 +74,8 @@ class TrainConfig:
             raise UserError(f"label_smoothing is {self.label_smoothing!r}", fix="give a number from 0 to 1")
         if self.protocol == "published" and self.augmentation != "none":
             raise UserError("the published protocol has no augmentation", fix="use the audited protocol")
+        if self.test_crop is None:
+            object.__setattr__(self, "test_crop", own_test_crop(self.dataset, self.protocol, self.crop))
         if self.normalisation is None:
             object.__setattr__(self, "normalisation", self._own_normalisation())
         pipeline_name(str(self.normalisation), self.augmentation)
@@ -86,12 +89,6 @@ class TrainConfig:
     def pipeline(self) -> str:
         return pipeline_name(str(self.normalisation), self.augmentation)
 
-    @property
-    def test_crop(self) -> str:
-        spec = DATASETS.get(self.dataset)
-        uncropped = self.protocol == "published" and spec is not None and not spec.tested_cropped
-        return "none" if uncropped else self.crop
-
     def parameters(self) -> dict[str, Any]:
         """What tells this run from another, for result.json; where the data lies is not part of it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
@@ -104,8 +101,18 @@ class TrainConfig:
     def run_id(self) -> str:
         """A readable name and a hash of every parameter: the same on every machine."""
         parameters = self.parameters()
-        parts = (self.dataset, self.protocol, self.variant, self.crop, self.pipeline, f"seed{self.seed}")
+        crop = self.crop
+        if self.test_crop != own_test_crop(self.dataset, self.protocol, crop):
+            crop += f"-tested-{self.test_crop}"
+        parts = (self.dataset, self.protocol, self.variant, crop, self.pipeline, f"seed{self.seed}")
         return "-".join((*parts, digest(parameters)))
+
+
+def own_test_crop(dataset: str, protocol: str, crop: str) -> str:
+    """What a protocol does with the test images of a run that trains on `crop`."""
+    spec = DATASETS.get(dataset)
+    uncropped = protocol == "published" and spec is not None and not spec.tested_cropped
+    return "none" if uncropped else crop
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
         raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
     size = model_config(config, len(table.attrs["labels"])).image_size
     cropped = pixels(table, config.crop, size, progress=progress)
-    test = cropped if config.test_crop == config.crop else pixels(table, config.test_crop, size, progress=progress)
+    test = cropped if config.test_crop == config.crop else pixels(table, str(config.test_crop), size, progress=progress)
     # The authors validate on cropped images even where they test uncropped ones.
     return Data(table, splits, {"train": cropped, "validation": cropped, "test": test})
 
@@ -342,7 +349,6 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
                 "fingerprint": print_of_data,
                 "labels": list(data.label_names),
                 "images": {split: len(rows) for split, rows in data.splits.items()},
-                "test_crop": config.test_crop,
             },
             model_parameters=parameter_counts(trainer.model)["total"],
             epochs_run=len(trainer.history),

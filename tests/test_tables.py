@@ -36,7 +36,7 @@ def make_run(study: Path, images: int = 60, accuracy: float = 0.7, **parameters:
         directory,
         "04_training",
         config.parameters(),
-        data={"images": {"train": 100, "validation": 10, "test": images}, "test_crop": config.test_crop},
+        data={"images": {"train": 100, "validation": 10, "test": images}},
         epochs_run=3,
         best_epoch=2,
         metrics={"test": metrics(labels, predicted, probabilities)},
@@ -93,6 +93,21 @@ def test_a_contrast_varies_one_axis_only(tmp_path: Path) -> None:
         ("protocol", "published", "audited"),
         ("variant", "full", "backbone"),
     }
+
+
+def test_networks_tested_otherwise_than_trained_are_a_contrast_of_their_own(tmp_path: Path) -> None:
+    for crop, tested in (("none", None), ("blazeface", None), ("blazeface", "none")):
+        make_run(tmp_path, crop=crop, test_crop=tested)
+    table = ablation_table(finished_runs(tmp_path))
+    found = {tuple(row) for row in table[["contrast", "crop", "baseline", "alternative"]].to_numpy()}
+    assert found == {("crop", "", "none", "blazeface"), ("test_crop", "blazeface", "blazeface", "none")}
+
+
+def test_the_published_mismatch_is_compared_with_the_same_protocol_tested_cropped(tmp_path: Path) -> None:
+    make_run(tmp_path, dataset="fer2013", protocol="published", crop="blazeface")
+    make_run(tmp_path, dataset="fer2013", protocol="published", crop="blazeface", test_crop="blazeface")
+    (row,) = ablation_table(finished_runs(tmp_path)).itertuples()
+    assert (row.contrast, row.baseline, row.alternative) == ("test_crop", "blazeface", "none")
 
 
 def test_runs_on_other_test_images_are_not_paired(tmp_path: Path) -> None:

@@ -448,7 +448,7 @@ def test_published_fer2013_is_trained_on_crops_and_tested_on_whole_images(
     whole = load_data(dataclasses.replace(config, crop="none"), progress=False)
     assert np.array_equal(data.images["test"], whole.images["train"])
     result = quietly(config, tmp_path / "run")
-    assert result["data"]["test_crop"] == "none"
+    assert result["parameters"]["test_crop"] == "none"
     assert result["parameters"]["pipeline"] == "bgr_unit"
     assert {"test", "PublicTest", "PrivateTest", "validation"} == set(result["metrics"])
     predictions = pd.read_csv(tmp_path / "run" / "predictions.csv")
