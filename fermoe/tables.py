@@ -17,7 +17,9 @@ from fermoe import statistics
 from fermoe.claims import claims_table
 from fermoe.evaluation import read_predictions
 from fermoe.files import write_csv
+from fermoe.leaks import leak_table
 from fermoe.runs import finished_runs
+from fermoe.selection import selection_table
 from fermoe.training import own_test_crop
 
 ACCURACY_COLUMNS = (
@@ -34,7 +36,10 @@ ABLATION_COLUMNS = (
 BASELINES = {"variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "protocol": "published"}
 AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline")
 FOLLOWING = {"protocol": ("pipeline", "test_crop"), "crop": ("test_crop",)}
-TABLES = ("accuracy", "ablation", "crops", "experts", "grad_cam", "robustness", "claims")
+TABLES = (
+    "accuracy", "ablation", "crops", "leaked_images", "leaks", "selection", "experts", "grad_cam", "robustness",
+    "claims",
+)  # fmt: skip
 
 
 def accuracy_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -139,11 +144,15 @@ def read_tables(study: str | Path) -> dict[str, pd.DataFrame]:
 
 
 def rebuild_tables(study: str | Path) -> dict[str, pd.DataFrame]:
-    """Write accuracy.csv, ablation.csv and claims.csv from the finished runs; the others come from notebooks."""
+    """Write what follows from the finished runs' predictions, and the claims; the other tables come from notebooks."""
     folder = Path(study) / "tables"
     runs = finished_runs(study)
     write_csv(folder / "accuracy.csv", accuracy_table(runs))
     write_csv(folder / "ablation.csv", ablation_table(runs))
+    write_csv(folder / "selection.csv", selection_table(runs))
+    leaked = read_tables(study).get("leaked_images")
+    if leaked is not None:  # notebook 01 has looked
+        write_csv(folder / "leaks.csv", leak_table(runs, leaked))
     tables = read_tables(study)
     write_csv(folder / "claims.csv", claims_table({k: v for k, v in tables.items() if k != "claims"}))
     return read_tables(study)

@@ -190,6 +190,7 @@ class Trainer:
         trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, eps=1e-7, fused=device.type != "mps")
         self.history: list[dict[str, float]] = []
+        self.choices: list[Tensor] = []  # by epoch: the class predicted for each validation image
 
     def _images(self, split: str, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
         images = as_images(_to_device(self.data.images[split], rows, self.device))
@@ -239,6 +240,7 @@ class Trainer:
         if not math.isfinite(mean_loss):
             raise UserError(f"training diverged in epoch {epoch}", fix="lower learning_rate")
         validation = self.predict("validation")
+        self.choices.append(validation.logits.argmax(1).to(torch.uint8))
         target = labels[self.data.splits["validation"]]
         val_loss = F.cross_entropy(validation.logits, target, label_smoothing=config.label_smoothing)
         self.history.append(
@@ -285,6 +287,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
+            "choices": self.choices,
         }
         with atomic(path) as temporary:
             torch.save(state, temporary)
@@ -304,14 +307,14 @@ class Trainer:
             raise UserError(what, where=path, fix="delete it or choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
+        self.history, self.choices = state["history"], state["choices"]
 
 
 def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """Train, evaluate and record one run; a finished run is returned as it is, an interrupted one goes on.
 
     Writes into `directory`: last.pt (while it runs), best.safetensors, history.csv, predictions.csv (test),
-    validation.csv, and result.json last.
+    validation.csv, epochs.npz (what each epoch predicted for the validation images), and result.json last.
 
     Returns:
         The content of result.json.
@@ -341,6 +344,8 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
             trainer.save(checkpoint)
         load_weights(trainer.model, best)
         metrics = _evaluate(trainer, directory)
+        with atomic(directory / "epochs.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, predicted=torch.stack(trainer.choices).numpy())
         result = write_result(
             directory,
             NOTEBOOK,

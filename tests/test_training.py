@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")
 
 OPTIONS = {"train": 48, "test": 16}
 SHORT = TrainConfig(dataset_options=OPTIONS, epochs=3, batch_size=16, learning_rate=1e-3)
-OUTPUTS = ("history.csv", "best.safetensors", "predictions.csv", "validation.csv", "result.json")
+OUTPUTS = ("history.csv", "best.safetensors", "predictions.csv", "validation.csv", "epochs.npz", "result.json")
 
 
 def interrupt(*_: object) -> None:
