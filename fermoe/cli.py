@@ -48,6 +48,39 @@ def study(
     sys.exit(run_study(name, settings, out, workers, dry_run))
 
 
+def _study_folder(study: str) -> Path:
+    from fermoe.files import PROJECT_ROOT
+
+    return Path(study) if Path(study).is_dir() else PROJECT_ROOT / "results" / study
+
+
+@main.command()
+@click.argument("study")
+def tables(study: str) -> None:
+    """Rebuild a study's tables from its runs without training: STUDY is a folder, or a name in results/.
+
+    Where the runs are not there, as in a fresh checkout, they are restored from its runs.tar.xz first.
+    """
+    from fermoe.archive import NAME, unpack
+    from fermoe.tables import rebuild_tables
+
+    folder = _study_folder(study)
+    if not (folder / "runs").is_dir() or (folder / NAME).exists():
+        click.echo(f"{unpack(folder)} files restored from {folder / NAME}")
+    for name, table in rebuild_tables(folder).items():
+        click.echo(f"{folder / 'tables' / name}.csv: {len(table)} rows")
+
+
+@main.command()
+@click.argument("study")
+def pack(study: str) -> None:
+    """Pack a study's finished runs, predictions without weights, into its runs.tar.xz."""
+    from fermoe.archive import pack
+
+    path = pack(_study_folder(study))
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
 @main.group()
 def data() -> None:
     """Look at a dataset."""

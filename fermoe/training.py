@@ -325,7 +325,8 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         print_of_data = fingerprint(data.table)
         checkpoint, best = directory / "last.pt", directory / "best.safetensors"
         done = read_result(directory)
-        if done and _is_result_of(done, config, print_of_data):
+        # Unpacked runs come without weights: they are trained again before anything looks into the network.
+        if done and best.exists() and _is_result_of(done, config, print_of_data):
             checkpoint.unlink(missing_ok=True)
             return done
         trainer = Trainer(config, data, pick_device())
