@@ -132,6 +132,7 @@ def claims_table(tables: Tables) -> pd.DataFrame:
     """
     rows = [(claim, claim.decide(tables)) for claim in CLAIMS]
     return pd.DataFrame(
-        [(claim.id, claim.sentence, v.verdict, v.reason, v.evidence) for claim, v in rows],
+        # Where there is no row yet, the table that would decide.
+        [(c.id, c.sentence, v.verdict, v.reason, v.evidence or f"{c.evidence} (no rows yet)") for c, v in rows],
         columns=["claim", "sentence", "verdict", "reason", "evidence"],
     )

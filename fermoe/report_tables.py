@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
+from IPython.display import HTML
 
 from fermoe import published
+from fermoe.plots import text_table
+from fermoe.statistics import wilson_interval
 
 
 def learned_from(accuracy: pd.DataFrame) -> pd.DataFrame:
@@ -21,32 +26,79 @@ def learned_from(accuracy: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison(accuracy: pd.DataFrame) -> pd.DataFrame:
-    """The paper's accuracies (per cent, Wilson) beside the full network's here, by protocol; "" where there is none.
+    """The paper's accuracies beside the full network's here, in per cent: one row per dataset, crop and augmentation.
 
-    A cell is the mean over the seeds and crops that were run; `accuracy.csv` and `learned_from` keep them apart.
+    A cell of ours is the mean over seeds, its Wilson interval for one test set of that size, and the range of the
+    seeds; "needs the data" where there is none. Runs tested otherwise than their protocol does are left out.
     """
+    test = accuracy[(accuracy["split"] == "test") & (accuracy["variant"] == "full") & (accuracy["crop"] != "masked")]
+    test = test.assign(augmentation=test["pipeline"].str.partition("+")[2].replace("", "none"))
     rows = []
     for dataset, row in zip(
         published.accuracies()["dataset"], published.recomputed_accuracies().itertuples(), strict=True
     ):
-        ours = accuracy[
-            (accuracy["dataset"] == dataset) & (accuracy["split"] == "test") & (accuracy["variant"] == "full")
-        ]
-        cells = {"dataset": published.TITLES[dataset], "paper": _percent(row.accuracy, row.ci_low, row.ci_high)}
-        for protocol in ("published", "audited"):
-            mine = ours[ours["protocol"] == protocol]
-            cells[f"ours, {protocol}"] = (
-                _percent(mine["accuracy"].mean(), mine["ci_low"].mean(), mine["ci_high"].mean())
-                if len(mine)
-                else "needs the data"
-            )
-        cells["initial weights"] = ", ".join(sorted(ours["initial_weights"].unique())) or ""
-        cells["model"] = ", ".join(sorted(ours["model"].unique())) or ""
-        cells["seeds"] = str(ours["seed"].nunique()) if len(ours) else ""
-        cells["command"] = f"fermoe study {dataset} --set root=DIR"
-        rows.append(cells)
-    return pd.DataFrame(rows)
+        paper = {
+            "dataset": published.TITLES[dataset],
+            "paper": f"{100 * row.accuracy:.2f} {_interval(row.ci_low, row.ci_high)}",
+        }
+        command = {"command": f"fermoe study {dataset} --set root=DIR"}
+        groups = list(test[test["dataset"] == dataset].groupby(["crop", "augmentation"]))
+        if not groups:
+            rows.append({**paper, **_ours(test.iloc[:0]), **command})
+        for (crop, augmentation), ours in groups:
+            rows.append({**paper, "crop": crop, "augmentation": augmentation, **_ours(ours), **command})
+    columns = ["dataset", "paper", "crop", "augmentation", *_ours(test.iloc[:0]), "command"]
+    return pd.DataFrame(rows, columns=columns).fillna("")
 
 
-def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+def _ours(rows: pd.DataFrame) -> dict[str, str]:
+    cells = {}
+    for protocol in ("published", "audited"):
+        mine = rows[rows["protocol"] == protocol]
+        cells[f"ours, {protocol}"] = _mean(mine) if len(mine) else "needs the data" if rows.empty else "not run"
+    cells["initial weights"] = ", ".join(sorted(rows["initial_weights"].unique()))
+    cells["model"] = ", ".join(sorted(rows["model"].unique()))
+    return cells
+
+
+def _mean(rows: pd.DataFrame) -> str:
+    mean, images = rows["accuracy"].mean(), int(rows["images"].iloc[0])
+    text = f"{100 * mean:.2f} {_interval(*wilson_interval(round(mean * images), images))}"
+    seeds = rows["seed"].nunique()
+    if seeds == 1:
+        return f"{text}, 1 seed"
+    return f"{text}, {seeds} seeds {100 * rows['accuracy'].min():.2f}–{100 * rows['accuracy'].max():.2f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def measures_over_seeds(table: pd.DataFrame, keys: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+    """A long table (columns measure, value, seed) → one row per `keys`: seeds, and each measure's mean over them.
+
+    Measures that the table lacks are left out; rows about single experts are averaged with the rest of their measure.
+    """
+    chosen = table[table["measure"].isin(measures)]
+    if chosen.empty:
+        return pd.DataFrame(columns=[*keys, "seeds", *measures])
+    wide = chosen.pivot_table(index=list(keys), columns="measure", values="value", aggfunc="mean", sort=False)
+    wide = wide[[measure for measure in measures if measure in wide]]
+    wide.insert(0, "seeds", chosen.groupby(list(keys))["seed"].nunique())
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def linked(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims table with a link to every table that its evidence names, relative to the study's report."""
+    evidence = (
+        claims["evidence"].fillna("").str.replace(r"(?<![/\w])(\w+\.csv)", r'<a href="tables/\1">\1</a>', regex=True)
+    )
+    return claims.assign(evidence=evidence)
+
+
+def table_or_note(tables: Mapping[str, pd.DataFrame], name: str, shown: pd.DataFrame | None = None) -> HTML | str:
+    """The table `name` of a study for printing, or what was made of it, or a sentence where it has no rows."""
+    table = tables.get(name)
+    if table is None or table.empty:
+        return f"{name}.csv has no rows: the study has not made what it needs."
+    return text_table((table if shown is None else shown).fillna(""), digits=4)

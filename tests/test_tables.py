@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from fermoe.evaluation import metrics, predictions_table, write_predictions
 from fermoe.files import write_json
-from fermoe.report_tables import comparison, learned_from
+from fermoe.report_tables import comparison, learned_from, linked, measures_over_seeds, table_or_note
 from fermoe.runs import finished_runs, write_result
 from fermoe.tables import ablation_table, accuracy_table, read_tables, rebuild_tables
 from fermoe.training import TrainConfig
@@ -157,3 +157,39 @@ def test_none_stays_a_word_in_tables_that_are_read_back(tmp_path: Path) -> None:
     make_run(tmp_path, crop="none")
     rebuild_tables(tmp_path)
     assert read_tables(tmp_path)["accuracy"]["crop"].tolist() == ["none"]
+
+
+def test_several_crops_stand_in_rows_of_their_own_beside_the_paper(tmp_path: Path) -> None:
+    for crop, accuracy in (("none", 0.9), ("blazeface", 0.4)):
+        for seed in (0, 1):
+            make_run(tmp_path, dataset="rafdb", crop=crop, seed=seed, accuracy=accuracy, images=400)
+    table = accuracy_table(finished_runs(tmp_path))
+    beside = comparison(table)
+    rafdb = beside[beside["dataset"] == "RAF-DB"].set_index("crop")
+    assert len(beside) == 5
+    for crop in ("none", "blazeface"):
+        mine = table[(table["crop"] == crop) & (table["split"] == "test")]["accuracy"]
+        assert rafdb.at[crop, "ours, audited"].startswith(f"{100 * mine.mean():.2f} [")
+        assert "2 seeds" in rafdb.at[crop, "ours, audited"]
+        assert rafdb.at[crop, "ours, published"] == "not run"
+
+
+def test_evidence_links_to_the_studys_own_tables_only() -> None:
+    claims = pd.DataFrame({"claim": ["a", "b"], "evidence": ["ablation.csv (2 rows)", "published/accuracy.csv"]})
+    assert linked(claims)["evidence"].tolist() == [
+        '<a href="tables/ablation.csv">ablation.csv</a> (2 rows)',
+        "published/accuracy.csv",
+    ]
+
+
+def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
+    rows = [("full", "cnn", s, "gate_entropy", v) for s, v in ((0, 0.2), (1, 0.4))] + [("full", "cnn", 0, "load", 1.0)]
+    table = pd.DataFrame(rows, columns=["variant", "mixture", "seed", "measure", "value"])
+    (row,) = measures_over_seeds(table, ["variant", "mixture"], ["gate_entropy", "dead_experts"]).itertuples()
+    assert (row.seeds, row.gate_entropy) == (2, pytest.approx(0.3))
+    assert measures_over_seeds(table, ["variant"], ["dead_experts"]).empty
+
+
+def test_a_table_without_rows_is_a_sentence() -> None:
+    assert "no rows" in str(table_or_note({}, "experts"))
+    assert "no rows" in str(table_or_note({"experts": pd.DataFrame()}, "experts"))
