@@ -101,6 +101,19 @@ def check(name: str, root: Path | None, skip_unreadable: bool, perceptual: bool)
     sys.exit(check_data(name, root, skip_unreadable, perceptual))
 
 
+@data.command()
+@click.argument("name", metavar="DATASET")
+@click.option("--root", type=click.Path(path_type=Path), required=True, help="The dataset's folder, to be made.")
+@click.option("--archive", type=click.Path(path_type=Path), help="Extract this .tar.xz, .tar.gz or .zip there first.")
+@click.option("--crop", "crops", multiple=True, default=("blazeface", "none"), show_default=True)
+@click.option("--model", default="miniature", show_default=True, help="Whose image size: miniature or paper.")
+def prepare(name: str, root: Path, archive: Path | None, crops: tuple[str, ...], model: str) -> None:
+    """Decode, crop and resize a dataset once, so that studies start training at once."""
+    from fermoe.prepare import prepare_data
+
+    sys.exit(prepare_data(name, root, archive, crops, model))
+
+
 @main.command()
 @click.argument("name", metavar="DATASET")
 @click.option("--root", type=click.Path(path_type=Path), help="The folder that holds the dataset.")

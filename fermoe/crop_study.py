@@ -149,7 +149,7 @@ def crop_contrasts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Empty if the study made no such comparison. `tables` are of `tables.read_tables`.
     """
-    columns = ["dataset", "protocol", "contrast", "baseline", "alternative", "seeds", "difference", "ci_low", "ci_high"]
-    columns.append("p_holm")
+    columns = ["dataset", "protocol", "variant", "contrast", "baseline", "alternative", "seeds", "difference"]
+    columns += ["ci_low", "ci_high", "p_holm"]
     table = tables.get("ablation", pd.DataFrame(columns=columns))
     return table.loc[table["contrast"].isin(CONTRASTS), columns].reset_index(drop=True)

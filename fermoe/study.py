@@ -29,7 +29,7 @@ from fermoe.training import TrainConfig, train
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 STUDIES = NOTEBOOKS / "studies"
-ANALYSES_BEFORE = ("00_published_claims", "01_data", "02_preprocessing", "03_model")
+ANALYSES_BEFORE = ("01_data", "03_model")
 REPORT = "10_report"
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (
@@ -214,7 +214,7 @@ def _product(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def expand(study: Study, directory: Path) -> list[Run]:
-    """All runs of a study in the order they are made: analyses of paper and data, trainings, evidence, report."""
+    """All runs of a study in the order they are made: analyses of data and model, trainings, evidence, report."""
     runs = [_analysis(study, directory, name) for name in study.notebooks if name in ANALYSES_BEFORE]
     for config in training_configs(study):
         path = directory / "runs" / config.run_id

@@ -68,15 +68,14 @@ def _prepare_images(study: Study) -> None:
 
 
 def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> list[Outcome]:
-    """The three phases; the evidence sees the tables of all trainings, the report those of all evidence."""
-    before = [run for run in runs if run.notebook in ANALYSES_BEFORE]
-    trainings = [run for run in runs if run.notebook == TRAINING]
-    evidence = [run for run in runs if run not in (*before, *trainings) and run.notebook != REPORT]
+    """Three phases: trainings, the evidence that sees the tables of all of them, the report that sees all evidence."""
     reports = [run for run in runs if run.notebook == REPORT]
+    first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
+    evidence = [run for run in runs if run not in first and run not in reports]
     runner, outcomes = Runner(workers, study.threads), []
     click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
-        for phase in (before, trainings, evidence, reports):
+        for phase in (first, evidence, reports):
             if phase in (evidence, reports):
                 rebuild_tables(directory)
                 # What they show depends on the trainings: another set of those makes them stale.

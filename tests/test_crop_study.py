@@ -116,7 +116,14 @@ def test_quality_needs_true_boxes(faces):
 
 def test_contrasts_of_a_study():
     assert len(crop_study.crop_contrasts({})) == 0
-    row = {"dataset": "synthetic", "protocol": "audited", "baseline": "none", "alternative": "blazeface", "seeds": 3}
+    row = {
+        "dataset": "synthetic",
+        "protocol": "audited",
+        "variant": "full",
+        "baseline": "none",
+        "alternative": "blazeface",
+        "seeds": 3,
+    }
     row |= {"difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_holm": 0.4, "runs": "a b"}
     rows = pd.DataFrame([{**row, "contrast": contrast} for contrast in ("crop", "variant", "pipeline")])
     assert crop_study.crop_contrasts({"ablation": rows})["contrast"].tolist() == ["crop", "pipeline"]

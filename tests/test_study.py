@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -67,7 +68,9 @@ def test_the_axes_are_multiplied_and_extra_rows_added_once() -> None:
     study = load_study("quick", ["seeds=[0,1,2]", "variants=[full,backbone]"])
     configs = training_configs(study)
     product = len(study.protocols) * len(study.crops) * 2 * 3
-    assert len(configs) == product + len(study.extra)
+    rows = [math.prod(len(value) if isinstance(value, list) else 1 for value in row.values()) for row in study.extra]
+    assert len(configs) == product + sum(rows)
+    assert [config.seed for config in configs] == sorted(config.seed for config in configs)
     masked = [config for config in configs if config.crop == "masked"]
     assert [(config.protocol, config.seed) for config in masked] == [("audited", 0)]
 
