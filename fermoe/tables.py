@@ -18,6 +18,8 @@ from fermoe.claims import claims_table
 from fermoe.evaluation import read_predictions
 from fermoe.files import write_csv
 from fermoe.leaks import leak_table
+from fermoe.robustness import NOTEBOOK as ROBUSTNESS
+from fermoe.robustness import read_outcomes, robustness_table
 from fermoe.runs import finished_runs
 from fermoe.selection import selection_table
 from fermoe.training import own_test_crop
@@ -153,6 +155,11 @@ def rebuild_tables(study: str | Path) -> dict[str, pd.DataFrame]:
     leaked = read_tables(study).get("leaked_images")
     if leaked is not None:  # notebook 01 has looked
         write_csv(folder / "leaks.csv", leak_table(runs, leaked))
+    answers = Path(study) / "runs" / ROBUSTNESS / "outcomes.npz"
+    if answers.exists():
+        outcomes = read_outcomes(answers)
+        if set(outcomes.runs) <= {run["run"] for run in runs}:  # else they are of other trainings
+            write_csv(folder / "robustness.csv", robustness_table(outcomes, runs))
     tables = read_tables(study)
     write_csv(folder / "claims.csv", claims_table({k: v for k, v in tables.items() if k != "claims"}))
     return read_tables(study)

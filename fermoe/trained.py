@@ -6,7 +6,7 @@ What the evidence (experts, Grad-CAM, robustness) is measured on. Nothing here t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +89,17 @@ def open_run(run: Mapping[str, Any], root: str | None = None, data: Data | None 
     model = ExpressNetMoE(model_config(config, len(data.label_names)))
     load_weights(model, weights)
     return TrainedRun(run["run"], config, data, model.to(device).eval(), device)
+
+
+# Runs that agree in these show the network the same pictures.
+_SAME_IMAGES = ("dataset", "dataset_options", "protocol", "crop", "test_crop", "model", "skip_unreadable")
+
+
+def open_runs(runs: Sequence[Mapping[str, Any]], root: str | None = None) -> Iterator[TrainedRun]:
+    """Open one run after the other; neighbours with the same images share them."""
+    key, data = None, None
+    for run in runs:
+        own = {name: run["parameters"][name] for name in _SAME_IMAGES}
+        trained = open_run(run, root, data if own == key else None)
+        key, data = own, trained.data
+        yield trained

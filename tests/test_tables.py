@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from fermoe.evaluation import metrics, predictions_table, write_predictions
 from fermoe.files import write_json
 from fermoe.report_tables import comparison, learned_from, linked, measures_over_seeds, table_or_note
+from fermoe.robustness import Outcomes, write_outcomes
 from fermoe.runs import finished_runs, write_result
 from fermoe.tables import ablation_table, accuracy_table, read_tables, rebuild_tables
 from fermoe.training import TrainConfig
@@ -141,6 +142,17 @@ def test_rebuilding_gives_the_same_bytes_without_times_or_hosts(tmp_path: Path) 
     assert contents[0] == contents[1]
     assert set(contents[0]) == {"accuracy.csv", "ablation.csv", "selection.csv", "claims.csv"}
     assert str(tmp_path).encode() not in b"".join(contents[0].values())
+
+
+def test_robustness_is_rebuilt_from_the_answers_unless_they_are_of_other_trainings(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    answers = Outcomes((run,), (("gamma", 1),), np.arange(6) % 3, np.zeros((1, 2, 6), np.uint8))
+    write_outcomes(tmp_path / "runs" / "09_robustness" / "outcomes.npz", answers)
+    (row,) = rebuild_tables(tmp_path)["robustness"].itertuples()
+    assert (row.perturbation, row.accuracy, row.runs) == ("gamma", pytest.approx(1 / 3), run)
+    (tmp_path / "tables" / "robustness.csv").unlink()
+    (tmp_path / "runs" / run / "result.json").unlink()
+    assert "robustness" not in rebuild_tables(tmp_path)
 
 
 def test_the_report_lists_what_was_trained_and_stands_beside_the_paper(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""The table of drops equals plain arithmetic on the answers; what is missing stays missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from test_training import OPTIONS, quietly
+from trees import refused
+
+from fermoe import claim_comparisons, robustness_plots
+from fermoe.claim_rules import NOT_TESTED
+from fermoe.perturbations import PERTURBATIONS
+from fermoe.robustness import (
+    Outcomes,
+    measure,
+    read_outcomes,
+    robustness_table,
+    runs_to_compare,
+    write_outcomes,
+)
+from fermoe.runs import finished_runs
+from fermoe.trained import open_runs
+from fermoe.training import TrainConfig
+
+# Toy sets lack some class, and evaluation says so.
+pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")
+
+IMAGES = 400
+
+
+def a_run(variant: str, seed: int, **parameters: Any) -> dict[str, Any]:
+    values = {"dataset": "synthetic", "protocol": "audited", "crop": "blazeface", "test_crop": "blazeface"}
+    values |= {"pipeline": "imagenet", "variant": variant, "seed": seed, **parameters}
+    return {"run": f"{variant}{seed}", "parameters": values}
+
+
+def answers(accuracies: list[list[float]], runs: list[dict[str, Any]]) -> Outcomes:
+    """Networks that are right with these probabilities: (runs, 1 + conditions)."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(IMAGES) % 5
+    right = rng.random((len(runs), len(accuracies[0]), IMAGES)) < np.array(accuracies)[..., None]
+    predicted = np.where(right, labels, (labels + 1) % 5).astype(np.uint8)
+    conditions = (("gamma", 1), ("blur", 5))[: len(accuracies[0]) - 1]
+    return Outcomes(tuple(run["run"] for run in runs), conditions, labels, predicted)
+
+
+def test_drops_are_those_of_mean_accuracies_and_differences_use_the_shared_seeds() -> None:
+    runs = [a_run("full", 0), a_run("full", 1), a_run("no_moe", 1), a_run("no_moe", 2)]
+    outcomes = answers([[0.9, 0.8, 0.5]] * 2 + [[0.8, 0.6, 0.2]] * 2, runs)
+    table = robustness_table(outcomes, runs).set_index(["variant", "perturbation"])
+    share = outcomes.correct.mean(axis=2)  # (runs, conditions)
+    full = table.loc[("full", "gamma")]
+    clean, dark = share[:2, 0].mean(), share[:2, 1].mean()
+    assert full["accuracy"] == pytest.approx(dark)
+    assert full["relative_drop"] == pytest.approx((clean - dark) / clean)
+    assert np.isnan(full["drop_difference"])
+    other = table.loc[("no_moe", "gamma")]
+    mine, theirs = (1 - share[i, 1] / share[i, 0] for i in (2, 1))  # seed 1 is the one both have
+    assert other["drop_difference"] == pytest.approx(mine - theirs)
+    assert other["seeds"] == 1
+    assert other["runs"].split() == ["no_moe1", "no_moe2", "full1"]
+    assert other["diff_low"] < other["drop_difference"] < other["diff_high"]
+
+
+def test_intervals_agree_with_a_bootstrap_done_image_by_image() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0)]
+    outcomes = answers([[0.9, 0.7], [0.85, 0.5]], runs)
+    row = robustness_table(outcomes, runs).set_index("variant").loc["backbone"]
+    rng, found = np.random.default_rng(1), []
+    for _ in range(1000):
+        drawn = outcomes.correct[:, :, rng.integers(IMAGES, size=IMAGES)].mean(axis=2)
+        found.append((1 - drawn[1, 1] / drawn[1, 0]) - (1 - drawn[0, 1] / drawn[0, 0]))
+    assert [row["diff_low"], row["diff_high"]] == pytest.approx(np.quantile(found, [0.025, 0.975]), abs=0.015)
+
+
+def test_the_table_is_the_same_bytes_twice() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0)]
+    outcomes = answers([[0.9, 0.7], [0.85, 0.5]], runs)
+    assert robustness_table(outcomes, runs).to_csv() == robustness_table(outcomes, runs).to_csv()
+
+
+def test_a_network_that_is_never_right_has_no_relative_drop() -> None:
+    runs = [a_run("full", 0)]
+    row = robustness_table(answers([[0.0, 0.0]], runs), runs).iloc[0]
+    assert row["accuracy"] == 0
+    assert np.isnan(row["relative_drop"])
+    assert np.isnan(row["drop_low"])
+
+
+def test_without_runs_or_perturbations_the_table_is_empty_and_c7_not_tested() -> None:
+    runs = [a_run("full", 0)]
+    table = robustness_table(answers([[0.9]], runs), runs)
+    assert table.empty
+    assert claim_comparisons.robustness({"robustness": table}).verdict == NOT_TESTED
+
+
+def test_only_runs_of_the_setting_most_variants_share_are_compared() -> None:
+    mine = [a_run("full", 0), a_run("backbone", 0), a_run("no_moe", 0)]
+    others = [
+        a_run("backbone", 0, crop="none", test_crop="none"),
+        a_run("backbone", 1, test_crop="none"),
+        a_run("full", 0, protocol="published"),
+        a_run("dense_gate", 0),
+        a_run("full", 3, crop="masked"),
+    ]
+    assert runs_to_compare(others + mine, "audited") == mine
+    assert runs_to_compare([], "audited") == []
+
+
+def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_file(tmp_path: Path) -> None:
+    for variant in ("full", "backbone"):
+        config = TrainConfig(dataset_options=OPTIONS, variant=variant, epochs=1, batch_size=16)
+        quietly(config, tmp_path / "runs" / config.run_id)
+    runs = runs_to_compare(finished_runs(tmp_path), "audited")
+    opened = list(open_runs(runs))
+    assert opened[0].data is opened[1].data
+    outcomes = measure(opened, 10, ["gamma", "occluded eyes"])
+    assert outcomes.predicted.shape == (2, 11, 10)
+    for run, predicted in zip(opened, outcomes.predicted, strict=True):
+        rows = run.rows(10)
+        assert (run.predict(run.images(rows)).logits.argmax(1).numpy() == predicted[0]).all()
+    write_outcomes(tmp_path / "outcomes.npz", outcomes)
+    again = read_outcomes(tmp_path / "outcomes.npz")
+    assert again.conditions == outcomes.conditions
+    assert robustness_table(again, runs).equals(robustness_table(outcomes, runs))
+    (tmp_path / "outcomes.npz").write_bytes(b"PK")
+    with refused("cannot be read"):
+        read_outcomes(tmp_path / "outcomes.npz")
+
+
+def test_plots_show_every_perturbation_and_variant() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0)]
+    table = robustness_table(answers([[0.9, 0.7, 0.5], [0.85, 0.5, 0.4]], runs), runs)
+    figure = robustness_plots.plot_all_severities(table)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "backbone"]
+    assert sum(ax.get_visible() for ax in figure.axes) == 2
+    ax = robustness_plots.plot_drop_differences(table.dropna(subset=["drop_difference"]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["gamma", "blur"]
+    ax = robustness_plots.plot_perturbations(*robustness_plots.example_face(32, seed=0))
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(PERTURBATIONS)
+    nothing = pd.DataFrame(columns=table.columns)
+    robustness_plots.plot_drop_differences(nothing)
+    plt.close("all")
