@@ -108,11 +108,11 @@ def _jpeg(batch: Batch, quality: float) -> Tensor:
 def _rotate(batch: Batch, degrees: float) -> Tensor:
     """Turn clockwise or not, at random; what comes in from outside is grey."""
     left = (batch.uniform(1) < 0.5)[:, None, None]  # (N, 1, 1, 1)
-    turned = [
+    one, other = (
         tv.rotate(batch.images, angle, interpolation=InterpolationMode.BILINEAR, fill=[GREY] * 3)
         for angle in (degrees, -degrees)
-    ]
-    return torch.where(left, *turned)
+    )
+    return torch.where(left, one, other)
 
 
 PERTURBATIONS: dict[str, Perturbation] = {

@@ -72,8 +72,8 @@ def plot_severity(data: pd.DataFrame, ax: Axes | None = None, title: str = "") -
         rows = rows.sort_values("severity")
         severity = [0, *rows["severity"]]
         accuracy = 100 * np.array([rows["clean_accuracy"].iloc[0], *rows["accuracy"]])
-        style = {"color": _colour(index), "ls": LINES[index % len(LINES)], "marker": MARKERS[index]}
-        ax.plot(severity, accuracy, ms=5, label=str(variant), **style)
+        line, marker = LINES[index % len(LINES)], MARKERS[index]
+        ax.plot(severity, accuracy, ls=line, marker=marker, ms=5, color=_colour(index), label=str(variant))
         if variant == "full":  # one band, or nothing can be told apart
             low, high = 100 * rows["ci_low"], 100 * rows["ci_high"]
             ax.fill_between(rows["severity"], low, high, color=_colour(index), alpha=0.15, lw=0)

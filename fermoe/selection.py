@@ -53,13 +53,16 @@ def split_half_optimism(
     return optimism, float(low), float(high)
 
 
-def _mean_optimism(right: Floats, weights: ArrayLike, rng: np.random.Generator, splits: int) -> float:
+def _mean_optimism(right: Floats, weights: NDArray[Any], rng: np.random.Generator, splits: int) -> float:
     """The symmetrised optimism with image weights (images,), averaged over random halves."""
     images = right.shape[1]
     halves = rng.permuted(np.tile(np.arange(images) < images // 2, (splits, 1)), axis=1)  # (splits, images)
-    first, second = (
-        right @ (weights * side).T / (weights * side).sum(axis=1) for side in (halves, ~halves)
-    )  # (epochs, splits)
+
+    def scores(side: NDArray[np.bool_]) -> Floats:
+        mass = weights * side
+        return right @ mass.T / mass.sum(axis=1)  # (epochs, splits)
+
+    first, second = scores(halves), scores(~halves)
     a, b, at = first.argmax(axis=0), second.argmax(axis=0), np.arange(splits)
     return float(((first[a, at] - second[a, at]) + (second[b, at] - first[b, at])).mean() / 2)
 
