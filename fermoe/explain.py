@@ -20,8 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from fermoe.errors import UserError
@@ -134,18 +132,6 @@ def _with_gradient(x: Tensor) -> Tensor:
     return x if x.requires_grad else x.detach().requires_grad_()
 
 
-class _CoarseGradCAM(GradCAM):
-    """pytorch-grad-cam's Grad-CAM, keeping each layer's map (N, h, h) as it is before it is stretched."""
-
-    def get_cam_image(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        self.coarse.append(super().get_cam_image(*args, **kwargs))
-        return self.coarse[-1]
-
-    def __call__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        self.coarse: list[np.ndarray] = []
-        return super().__call__(*args, **kwargs)
-
-
 def layer_maps(
     trained: TrainedRun, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
 ) -> list[Floats]:
@@ -156,16 +142,23 @@ def layer_maps(
     """
     if targets is not None and len(targets) != len(images):
         raise ValueError(f"{len(targets)} targets for {len(images)} images")
+    from pytorch_grad_cam import GradCAM  # here, for it takes seconds: whoever needs only the boxes does not wait
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     # pytorch-grad-cam pairs maps with gradients by the order in which the network computes them.
     order = sorted(range(len(layers)), key=lambda i: (-BRANCHES.index(layers[i].branch), layers[i].block))
     network = _Tapped(trained.model, [layers[i] for i in order])
-    cam = _CoarseGradCAM(network, list(network.maps))
+    cam = GradCAM(network, list(network.maps))
     parts: list[list[np.ndarray]] = []
     for start in range(0, len(images), BATCH):
         batch = trained.normalise(images[start : start + BATCH])
         chosen = None if targets is None else targets[start : start + BATCH]
         cam(batch, None if chosen is None else [ClassifierOutputTarget(int(target)) for target in chosen])
-        parts.append(cam.coarse)
+        found = zip(
+            network.maps, cam.activations_and_grads.activations, cam.activations_and_grads.gradients, strict=True
+        )
+        # The maps as they are before the library stretches them.
+        parts.append([cam.get_cam_image(batch, tap, chosen, a.numpy(), g.numpy()) for tap, a, g in found])
     size = images.shape[-1]
     coarse = {i: np.concatenate([part[place] for part in parts]) for place, i in enumerate(order)}
     return [enlarge(np.maximum(coarse[i], 0), layer.centres, size) for i, layer in enumerate(layers)]
