@@ -132,6 +132,26 @@ def bench() -> None:
     """Measure speed on this machine; results go to results/benchmarks."""
 
 
+@bench.command("network")
+@click.option("--quick", is_flag=True, help="The miniature, in seconds: shows that everything runs; writes nothing.")
+def bench_network(quick: bool) -> None:
+    """The paper's network against a plain PyTorch port and a ResNet-50: ratios of time, and peak memory.
+
+    About six minutes on two cores, mostly in the plain port. Wants a machine that does nothing else.
+    """
+    from fermoe.benchmark import BenchConfig, memory_benchmark, network_benchmark
+    from fermoe.files import PROJECT_ROOT, write_csv
+
+    config = BenchConfig.quick() if quick else BenchConfig()
+    tables = {"network": network_benchmark(config, click.echo), "memory": memory_benchmark(config)}
+    for name, table in tables.items():
+        click.echo("\n" + table.loc[:, : table.columns[table.columns.get_loc("processor") - 1]].to_string(index=False))
+        if not quick:
+            path = PROJECT_ROOT / "results" / "benchmarks" / f"{name}.csv"
+            write_csv(path, table, decimals=3)
+            click.echo(f"written to {path}")
+
+
 @bench.command("crops")
 @click.option("--images", default=1500, show_default=True, help="Images per size.")
 @click.option("--workers", default=2, show_default=True, help="Processes that detect.")

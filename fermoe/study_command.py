@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -38,8 +39,7 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
             click.echo(f"{'done' if run.done else 'to do':6} {run.id}")
         click.echo(f"{sum(run.done for run in runs)} of {len(runs)} runs are done in {directory}")
         return 0
-    _stop_on_sigterm()
-    with exclusive(directory / "runs" / ".lock", "this study"):
+    with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
         write_json(directory / "runs" / "study.json", {"runs": [run.id for run in runs]})
         try:
             _prepare_images(study)
@@ -50,11 +50,18 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
     return _summary(study, outcomes, directory)
 
 
-def _stop_on_sigterm() -> None:
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A polite kill ends the study as Ctrl-C does: children are stopped, what is done stays."""
+
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _prepare_images(study: Study) -> None:
