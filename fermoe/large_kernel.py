@@ -9,6 +9,8 @@ backward; `LargeKernelConv2d` is an `nn.Conv2d` (same parameters, same state dic
 from __future__ import annotations
 
 import functools
+import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -22,6 +24,13 @@ Mode = Literal["auto", "fft", "direct"]
 CROSSOVER = {"cpu": 12}
 # No other device was measured yet; 12 also keeps the 75, 50, 25 and 15 kernels in the frequency domain there.
 CROSSOVER_ELSEWHERE = 12
+
+# From this many input channels on, spectra are kept with their frequencies in front.
+FREQUENCIES_FIRST = 8
+
+# Bytes of the largest spectrum that is made at once on a CPU. Larger buffers leave the cache, and the C library returns
+# them to the system after each use, which then clears every page anew.
+CHUNK = 16 * 2**20
 
 SMALL_PADDING = 4
 
@@ -56,15 +65,43 @@ def fast_length(minimum: int) -> int:
         length += 2
 
 
-def _reach(size: int, kernel: int) -> tuple[int, int, int]:
-    """(taps before, taps after, FFT length) along one axis.
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the transform: an image of `size` pixels and taps from `before` the centre to `after` it.
 
-    Taps further than size − 1 from the centre only ever meet padding, so they are left out. A circular
-    convolution of length size + max(before, after) is enough: what wraps around lands in the border that
-    "same" padding discards.
+    Taps further than size − 1 from the centre only ever meet padding, so `cut` of them are left out in front, and the
+    rest behind. A circular convolution of length size + max(before, after) is enough: what wraps around lands in the
+    border that "same" padding discards.
     """
-    before, after = (min(p, size - 1) for p in same_padding(kernel))
-    return before, after, fast_length(size + max(before, after))
+
+    size: int
+    cut: int
+    before: int
+    after: int
+    length: int
+
+    @classmethod
+    def of(cls, size: int, kernel: int) -> _Axis:
+        before, after = (min(p, size - 1) for p in same_padding(kernel))
+        return cls(size, same_padding(kernel)[0] - before, before, after, fast_length(size + max(before, after)))
+
+    @property
+    def taps(self) -> slice:
+        return slice(self.cut, self.cut + self.before + self.after + 1)
+
+
+@functools.lru_cache(maxsize=256)
+def _waves(axis: _Axis, half: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """exp(2πi f p / length) for frequencies f (to the middle one if `half`) and taps p: (frequencies, taps).
+
+    A kernel has far fewer taps than its spectrum has frequencies, so a product with this matrix is cheaper than an
+    FFT of the padded kernel; and the taps' places, the centre at zero, are built in.
+    """
+    with torch.inference_mode(False):  # a matrix made during evaluation serves training too
+        taps = torch.arange(-axis.before, axis.after + 1, dtype=torch.float64)
+        frequencies = torch.arange(axis.length // 2 + 1 if half else axis.length, dtype=torch.float64)
+        phase = (frequencies[:, None] * taps) % axis.length * (2 * math.pi / axis.length)
+        return torch.polar(torch.ones_like(phase), phase).to(device, dtype)
 
 
 def _real_type(x: Tensor) -> torch.dtype:
@@ -72,18 +109,88 @@ def _real_type(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _spectral_product(a: Tensor, b: Tensor) -> Tensor:
-    """Σ_c a[n, c, f] · b[c, o, f] for every frequency f: (N, C, F), (C, O, F) → (N, O, F).
+@dataclass(frozen=True)
+class _ChannelsFirst:
+    """Spectra as (N, C, F) and (C, O, F), F = rows × columns, as the FFT gives them: for few channels."""
 
-    One small matrix product per frequency. With few channels a running sum over them is 2–5 times faster than
-    `torch.bmm`, which needs the frequencies in front and pays a call for each; with many it is the other way.
-    """
-    if a.shape[1] <= 16:
-        product = a[:, 0, None] * b[0]
-        for c in range(1, a.shape[1]):
-            product.addcmul_(a[:, c, None], b[c])
-        return product
-    return torch.bmm(a.permute(2, 0, 1).contiguous(), b.permute(2, 0, 1).contiguous()).permute(1, 2, 0).contiguous()
+    rows: _Axis
+    columns: _Axis
+
+    def of_images(self, x: Tensor) -> Tensor:
+        return torch.fft.rfft2(x, s=(self.rows.length, self.columns.length)).flatten(2)
+
+    def images(self, spectrum: Tensor) -> Tensor:
+        rows = torch.fft.ifft(spectrum.unflatten(2, (self.rows.length, -1)), dim=2)[:, :, : self.rows.size]
+        return torch.fft.irfft(rows, n=self.columns.length)[..., : self.columns.size]
+
+    def of_kernels(self, taps: Tensor, row_waves: Tensor, column_waves: Tensor) -> Tensor:
+        out, channels, height, width = taps.shape
+        waves = torch.view_as_real(column_waves).transpose(0, 1).flatten(1)  # (kw, columns · 2)
+        half = taps.transpose(0, 1).reshape(-1, width) @ waves
+        half = torch.view_as_complex(half.view(channels * out, height, -1, 2))
+        return (row_waves @ half).view(channels, out, -1)
+
+    def kernels(self, spectrum: Tensor, row_waves: Tensor, column_waves: Tensor) -> Tensor:
+        channels, out, _ = spectrum.shape
+        height, width = row_waves.shape[1], column_waves.shape[1]
+        half = row_waves.T @ spectrum.view(channels * out, self.rows.length, -1)  # (C · O, kh, columns)
+        waves = torch.view_as_real(column_waves.conj().resolve_conj()).transpose(1, 2).reshape(-1, width)
+        taps = torch.view_as_real(half).reshape(channels * out * height, -1) @ waves  # the product's real part
+        return taps.view(channels, out, height, width).transpose(0, 1)
+
+    @staticmethod
+    def swapped(spectrum: Tensor) -> Tensor:
+        return spectrum.transpose(0, 1)
+
+    @staticmethod
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        """Σ_c a[n, c, f] · b[c, o, f] for every frequency f: (N, C, F), (C, O, F) → (N, O, F).
+
+        A running sum over a few channels is 2–5 times faster than `torch.bmm`, which needs the frequencies in front.
+        """
+        if a.shape[1] <= 16:
+            product = a[:, 0, None] * b[0]
+            for c in range(1, a.shape[1]):
+                product.addcmul_(a[:, c, None], b[c])
+            return product
+        return torch.bmm(a.permute(2, 0, 1).contiguous(), b.permute(2, 0, 1).contiguous()).permute(1, 2, 0).contiguous()
+
+
+@dataclass(frozen=True)
+class _FrequenciesFirst:
+    """Spectra as (F, N, C) and (F, C, O), F = columns × rows: one small matrix product per frequency."""
+
+    rows: _Axis
+    columns: _Axis
+
+    def of_images(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(x, s=(self.rows.length, self.columns.length))
+        return spectrum.permute(3, 2, 0, 1).reshape(-1, *x.shape[:2])
+
+    def images(self, spectrum: Tensor) -> Tensor:
+        rows = torch.fft.ifft(spectrum.unflatten(0, (-1, self.rows.length)), dim=1)[:, : self.rows.size]
+        return torch.fft.irfft(rows.permute(2, 3, 1, 0), n=self.columns.length)[..., : self.columns.size]
+
+    def of_kernels(self, taps: Tensor, row_waves: Tensor, column_waves: Tensor) -> Tensor:
+        out, channels, height, width = taps.shape
+        pairs = taps.permute(3, 2, 1, 0).reshape(width, -1)  # (kw, kh · C · O)
+        half = torch.complex(column_waves.real @ pairs, column_waves.imag @ pairs)
+        return (row_waves @ half.view(-1, height, channels * out)).view(-1, channels, out)
+
+    def kernels(self, spectrum: Tensor, row_waves: Tensor, column_waves: Tensor) -> Tensor:
+        _, channels, out = spectrum.shape
+        height, width = row_waves.shape[1], column_waves.shape[1]
+        half = (row_waves.T @ spectrum.view(-1, self.rows.length, channels * out)).flatten(1)  # (columns, kh · C · O)
+        taps = column_waves.real.T @ half.real - column_waves.imag.T @ half.imag
+        return taps.view(width, height, channels, out).permute(3, 2, 1, 0)
+
+    @staticmethod
+    def swapped(spectrum: Tensor) -> Tensor:
+        return spectrum.transpose(1, 2)
+
+    @staticmethod
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return torch.bmm(a, b)
 
 
 class _FFTConv2d(torch.autograd.Function):
@@ -91,45 +198,55 @@ class _FFTConv2d(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        n, _, height, width = x.shape
-        out, _, kh, kw = weight.shape
-        top, bottom, lh = _reach(height, kh)
-        left, right, lw = _reach(width, kw)
-        dh, dw = same_padding(kh)[0] - top, same_padding(kw)[0] - left  # taps cut off before the centre
-        taps = weight[:, :, dh : dh + top + bottom + 1, dw : dw + left + right + 1]
+        rows, columns = (_Axis.of(size, kernel) for size, kernel in zip(x.shape[-2:], weight.shape[-2:], strict=True))
+        order = _FrequenciesFirst if x.shape[1] >= FREQUENCIES_FIRST else _ChannelsFirst
+        layout, real = order(rows, columns), _real_type(x)
+        kind = (torch.complex128 if real == torch.float64 else torch.complex64, x.device)
+        waves = (_waves(rows, False, *kind), _waves(columns, True, *kind))
+        # A correlation is a product with the kernel's conjugate spectrum, which the waves' sign gives.
+        w_hat = layout.of_kernels(weight[:, :, rows.taps, columns.taps].to(real), *waves)
 
-        size, kept, real = (lh, lw), (n, out, height, width), _real_type(x)
-        x_hat = torch.fft.rfft2(x.to(real), s=size).flatten(2)  # (N, C, F)
-        # A correlation is a product with the conjugate; its zero lag sits at tap (top, left).
-        w_hat = torch.fft.rfft2(taps.to(real), s=size).flatten(2).conj().resolve_conj()  # (O, C, F)
-        y = torch.fft.irfft2(_spectral_product(x_hat, w_hat.transpose(0, 1)).reshape(n, out, lh, -1), s=size)
-        y = y.roll((top, left), (-2, -1))[..., :height, :width]
-
-        ctx.save_for_backward(x_hat, w_hat)
-        ctx.geometry = (size, kept, (top, bottom, left, right), (dh, dw), x.shape, weight.shape)
-        return y.to(x.dtype).contiguous()
+        ctx.images = _images_at_once(max(weight.shape[:2]) * rows.length * columns.length * real.itemsize, x.device)
+        spectra = []
+        y = x.new_empty(len(x), len(weight), *x.shape[-2:])
+        for images, result in zip(x.split(ctx.images), y.split(ctx.images), strict=True):
+            spectra.append(layout.of_images(images.to(real)))
+            result.copy_(layout.images(layout.product(spectra[-1], w_hat)))
+        ctx.save_for_backward(w_hat, *spectra)
+        ctx.layout, ctx.waves, ctx.shapes = layout, waves, (x.shape, weight.shape)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
         (grad,) = grads
-        x_hat, w_hat = ctx.saved_tensors
-        size, (n, out, height, width), (top, bottom, left, right), (dh, dw), x_shape, w_shape = ctx.geometry
-        real = _real_type(grad)
-        g_hat = torch.fft.rfft2(grad.to(real), s=size).flatten(2)  # (N, O, F)
-        rows = size[0]
-
-        grad_x = grad_w = None
-        if ctx.needs_input_grad[0]:
-            x_grad_hat = _spectral_product(g_hat, w_hat.conj())  # (N, C, F)
-            full = torch.fft.irfft2(x_grad_hat.reshape(n, x_shape[1], rows, -1), s=size)
-            grad_x = full.roll((-top, -left), (-2, -1))[..., :height, :width].to(grad.dtype).contiguous()
-        if ctx.needs_input_grad[1]:
-            w_grad_hat = _spectral_product(g_hat.conj().transpose(0, 1), x_hat)  # (O, C, F)
-            full = torch.fft.irfft2(w_grad_hat.reshape(out, w_shape[1], rows, -1), s=size)
-            taps = full.roll((top, left), (-2, -1))[..., : top + bottom + 1, : left + right + 1]
+        w_hat, *spectra = ctx.saved_tensors
+        layout, (row_waves, column_waves) = ctx.layout, ctx.waves
+        rows, columns = layout.rows, layout.columns
+        x_shape, w_shape = ctx.shapes
+        to_x, to_w = ctx.needs_input_grad
+        grad_x = grad.new_empty(x_shape) if to_x else None
+        grad_w = w_grad_hat = None
+        for i, (x_hat, part) in enumerate(zip(spectra, grad.split(ctx.images), strict=True)):
+            g_hat = layout.of_images(part.to(_real_type(grad)))
+            if grad_x is not None:
+                images = layout.images(layout.product(g_hat, layout.swapped(w_hat).conj()))
+                grad_x[i * ctx.images :][: len(part)] = images
+            if to_w:
+                product = layout.product(layout.swapped(x_hat), g_hat.conj())
+                w_grad_hat = product if w_grad_hat is None else w_grad_hat.add_(product)
+        if w_grad_hat is not None:
+            # The inverse transform's 1 / length², and every frequency but the first and the middle one counted twice.
+            share = torch.full((columns.length // 2 + 1, 1), 2.0, dtype=row_waves.real.dtype, device=grad.device)
+            share[0] = share[-1] = 1.0
+            scaled = column_waves * (share / (rows.length * columns.length))
             grad_w = grad.new_zeros(w_shape)
-            grad_w[:, :, dh : dh + top + bottom + 1, dw : dw + left + right + 1] = taps
+            grad_w[:, :, rows.taps, columns.taps] = layout.kernels(w_grad_hat, row_waves, scaled)
         return grad_x, grad_w
+
+
+def _images_at_once(bytes_per_image: int, device: torch.device) -> int:
+    """How many images go through the frequency domain together: on a CPU as many as stay near the cache."""
+    return max(1, CHUNK // bytes_per_image) if device.type == "cpu" else 2**31
 
 
 def fft_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
