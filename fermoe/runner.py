@@ -124,7 +124,7 @@ class Runner:
                 self.children.add(child)
             try:
                 while (code := _wait(child, 1.0)) is None:
-                    bar.set_postfix_str(_position(run))
+                    bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
             finally:
                 with self.lock:
                     self.children.discard(child)
