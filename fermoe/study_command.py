@@ -79,6 +79,7 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
     reports = [run for run in runs if run.notebook == REPORT]
     first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
     evidence = [run for run in runs if run not in first and run not in reports]
+    evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
     runner, outcomes = Runner(workers, study.threads), []
     click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
