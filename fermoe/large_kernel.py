@@ -267,7 +267,7 @@ def fft_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     with torch.autocast(x.device.type, enabled=False):
         y = _FFTConv2d.apply(x, weight)
-        return y if bias is None else y + bias.to(y.dtype)[:, None, None]
+        return y if bias is None else y.add_(bias.to(y.dtype)[:, None, None])
 
 
 class LargeKernelConv2d(nn.Conv2d):

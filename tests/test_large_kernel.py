@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fermoe import large_kernel
 from fermoe.large_kernel import LargeKernelConv2d, direct_conv2d, fast_length, fft_conv2d
 
 KERNELS = [1, 2, 3, 4, 5, 8, 9, 15, 24, 25, 50, 75]
@@ -24,8 +25,10 @@ def relative_error(a: Tensor, b: Tensor) -> float:
     return ((a.double() - b).norm() / b.norm().clamp_min(0.1)).item()
 
 
-@pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize(("batch", "channels"), [(1, (1, 1)), (3, (3, 4))])
+@pytest.mark.parametrize(
+    ("batch", "channels", "with_bias"),
+    [(1, (1, 1), True), (3, (3, 4), True), (3, (3, 4), False), (2, (9, 5), True)],
+)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_value_and_gradients_equal_the_direct_convolution(
@@ -54,10 +57,47 @@ def test_rectangular_kernels_are_padded_per_axis() -> None:
     assert relative_error(fft_conv2d(x, weight), keras_same(x.double(), weight.double(), None)) < 1e-5
 
 
-def test_gradcheck_in_double_precision() -> None:
-    x = torch.randn(2, 2, 6, 5, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 2, 4, 7, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(fft_conv2d, (x, weight))
+@pytest.mark.parametrize("channels", [2, large_kernel.FREQUENCIES_FIRST])
+def test_gradcheck_in_double_precision(channels: int) -> None:
+    x = torch.randn(2, channels, 4, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, channels, 4, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(fft_conv2d, (x, weight), fast_mode=True)
+
+
+@pytest.mark.parametrize("channels", [3, large_kernel.FREQUENCIES_FIRST])
+@pytest.mark.parametrize("images", [1, 2, 4])
+def test_images_that_go_through_in_parts_give_the_same(channels: int, images: int, monkeypatch) -> None:
+    """A part of the batch at a time; the last part may be smaller."""
+    x = torch.randn(5, channels, 12, 12, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, channels, 9, 9, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    parts: list[int] = []
+    monkeypatch.setattr(large_kernel, "_images_at_once", lambda size, device: parts.append(images) or images)
+    ours, expected = fft_conv2d(x, weight, bias), keras_same(x, weight, bias)
+    grad = torch.randn_like(ours)
+    assert parts == [images]
+    torch.testing.assert_close(ours, expected)
+    for mine, theirs in zip(*(torch.autograd.grad(y, (x, weight, bias), grad) for y in (ours, expected)), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_parts_stay_near_the_cache_on_a_cpu_and_are_whole_elsewhere() -> None:
+    cpu, other = torch.device("cpu"), torch.device("cuda")
+    assert large_kernel._images_at_once(large_kernel.CHUNK // 3, cpu) == 3
+    assert large_kernel._images_at_once(2 * large_kernel.CHUNK, cpu) == 1
+    assert large_kernel._images_at_once(2 * large_kernel.CHUNK, other) > 10**6
+
+
+def test_training_goes_on_after_an_evaluation() -> None:
+    """What evaluation keeps for later must not be barred from gradients."""
+    large_kernel._waves.cache_clear()
+    layer = LargeKernelConv2d(3, 4, 15)
+    with torch.inference_mode():
+        expected = layer(torch.ones(1, 3, 20, 20))
+    result = layer(torch.ones(1, 3, 20, 20, requires_grad=True))
+    result.sum().backward()
+    assert layer.weight.grad is not None
+    assert torch.equal(result, expected)
 
 
 def test_only_the_needed_gradient_is_computed() -> None:

@@ -1,0 +1,211 @@
+"""The networks that `fermoe.benchmark` compares, laid out as their users would, and the work that is timed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fermoe.datasets import load_dataset
+from fermoe.model import ExpressNetMoE, ModelConfig
+from fermoe.plain_port import plain_port
+from fermoe.training import Data, TrainConfig, Trainer
+
+PLAIN, RESNET50 = "plain port", "torchvision's ResNet-50"
+CLASSES = 7
+BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "ResNet"}
+
+Run = Callable[[], object]
+Pairs = list[tuple[float, float]]  # milliseconds of (ours, other)
+
+
+class Timed(NamedTuple):
+    """What was timed, against what, for which batch, and the repeats."""
+
+    what: str
+    other: str
+    batch: int
+    pairs: Pairs
+
+
+def alternate(ours: Run, other: Run, repeats: int, wait: Run = lambda: None) -> Pairs:
+    """Milliseconds of (ours, other), `repeats` times in turns, after one run of each that is not counted.
+
+    `wait` returns when the device has done what it was given.
+    """
+    pairs = []
+    for repeat in range(repeats + 1):
+        pair = []
+        for run in (ours, other):
+            wait()
+            started = time.perf_counter()
+            run()
+            wait()
+            pair.append(1000 * (time.perf_counter() - started))
+        if repeat > 0:
+            pairs.append((pair[0], pair[1]))
+    return pairs
+
+
+class Networks:
+    """This library's network, the plain port with the same weights, and torchvision's ResNet-50, on one device.
+
+    This library and ResNet-50 get their best memory order, channels last (the extractors put theirs first themselves
+    on a CPU), and a fused Adam; an ordinary port takes both as they come.
+    """
+
+    def __init__(self, model: str, device: str, repeats: int):
+        self.model, self.device, self.repeats = model, torch.device(device), repeats
+        shape = ModelConfig.named(model, CLASSES)
+        self.side = shape.image_size
+        torch.manual_seed(0)
+        self.ours = as_trained(ExpressNetMoE(shape), self.device)
+        self.plain = plain_port(shape)
+        self.plain.load_state_dict(self.ours.state_dict())
+        self.plain.to(self.device)
+        self.resnet50 = resnet50().to(self.device)
+
+    def whole(self, batch: int, training: bool) -> Iterator[Timed]:
+        """A training step (forward, loss, backward, Adam) or an evaluation, against both other networks."""
+        what = "training step: whole network" if training else "inference: whole network"
+        for other, model in ((PLAIN, self.plain), (RESNET50, self.resnet50)):
+            runs = [self._work(network, batch, training) for network in (self.ours, model)]
+            yield Timed(what, other, batch, alternate(runs[0], runs[1], self.repeats, self._wait))
+
+    def blocks(self, batch: int) -> Iterator[Timed]:
+        """Each block alone, forward and backward and in evaluation, against the port's.
+
+        Branches get images, the rest (fusion, mixtures, head) fixed features of the branches.
+        """
+        images = self._images(batch, torch.channels_last)
+        with torch.no_grad():
+            features = {name: getattr(self.ours.eval(), name)(images) for name in BRANCHES}
+        for mode, work in (("training", forward_backward), ("inference", inference)):
+            for block, title in {**BRANCHES, "rest": "rest"}.items():
+                runs = []
+                for model in (self.ours, self.plain):
+                    module = _rest(model, features) if block == "rest" else getattr(model, block)
+                    runs.append(partial(work, module, self._images(batch, self._order(model))))
+                yield Timed(f"{mode}: {title}", PLAIN, batch, alternate(runs[0], runs[1], self.repeats, self._wait))
+
+    def loader(self, batch: int, batches: int = 8) -> Timed:
+        """A batch as training gets it, from a memory-mapped array of grey images, against the step that uses it.
+
+        The array is in the page cache, as it is from the second epoch on.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = _trainer(self.model, Path(folder), batches * batch, self.side, self.device)
+            rows = np.random.default_rng(0).permutation(batches * batch)
+
+            def load() -> None:
+                for chosen in trainer._batches(rows, batch):
+                    trainer._images("train", chosen)
+
+            pairs = alternate(load, self._work(self.ours, batch, training=True), self.repeats, self._wait)
+        return Timed("loader", "training step", batch, [(load_ms / batches, step_ms) for load_ms, step_ms in pairs])
+
+    def _order(self, model: nn.Module) -> torch.memory_format:
+        return torch.contiguous_format if model is self.plain else torch.channels_last
+
+    def _images(self, batch: int, order: torch.memory_format) -> Tensor:
+        return random_images(batch, self.side).to(self.device).contiguous(memory_format=order)
+
+    def _work(self, model: nn.Module, batch: int, training: bool) -> Run:
+        images = self._images(batch, self._order(model))
+        if not training:
+            return partial(inference, model, images)
+        return partial(training_step, model, images, adam(model, fused=model is not self.plain))
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+class _Fixed(nn.Module):
+    """Stands in for a branch: gives the same features at no cost, and takes their gradient."""
+
+    def __init__(self, features: Tensor):
+        super().__init__()
+        self.features = nn.Parameter(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features
+
+
+def _rest(model: ExpressNetMoE, features: dict[str, Tensor]) -> nn.Module:
+    """The fusion, the mixtures and the head of `model` (the same parameters), behind fixed branches."""
+    with torch.device("meta"):
+        rest = ExpressNetMoE(model.config)
+    for name, child in model.named_children():
+        setattr(rest, name, _Fixed(features[name]) if name in features else child)
+    return rest
+
+
+def as_trained(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
+    """On the device, in the memory order that `Trainer` gives it."""
+    faster = model.resnet if device.type == "cpu" else model
+    model.to(device)
+    faster.to(memory_format=torch.channels_last)
+    return model
+
+
+def resnet50() -> nn.Module:
+    """torchvision's ResNet-50 with a head for seven classes, channels last."""
+    from torchvision import models  # not on top: whoever imports this module may not need torchvision
+
+    return models.resnet50(num_classes=CLASSES).to(memory_format=torch.channels_last)
+
+
+def adam(model: nn.Module, fused: bool) -> torch.optim.Optimizer:
+    """Adam with the study's rate and ε; `fused` False takes PyTorch's default."""
+    return torch.optim.Adam(model.parameters(), lr=1e-4, eps=1e-7, fused=fused or None)
+
+
+def random_images(batch: int, side: int) -> Tensor:
+    """(N, 3, side, side), normally distributed, the same on every machine."""
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def _output(model: nn.Module, images: Tensor) -> Tensor:
+    """The model's logits or features, on CUDA in bfloat16 as in training."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+        output = model(images)
+    return output if isinstance(output, Tensor) else output.logits
+
+
+def training_step(model: nn.Module, images: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step as `Trainer` takes it: forward, loss, backward, update."""
+    target = torch.arange(len(images), device=images.device) % CLASSES
+    loss = F.cross_entropy(_output(model.train(), images).float(), target, label_smoothing=0.1)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def forward_backward(module: nn.Module, images: Tensor) -> None:
+    module.zero_grad(set_to_none=True)
+    output = _output(module.train(), images)
+    output.backward(torch.ones_like(output))
+
+
+@torch.inference_mode()
+def inference(module: nn.Module, images: Tensor) -> None:
+    _output(module.eval(), images)
+
+
+def _trainer(model: str, folder: Path, images: int, side: int, device: torch.device) -> Trainer:
+    """A `Trainer` whose images lie in a memory map like FER-2013's: grey, uint8 (N, 1, side, side)."""
+    table = load_dataset("synthetic", train=images - 2, test=2, size=48, framing="tight")
+    array = np.random.default_rng(0).integers(0, 256, (images, 1, side, side), dtype=np.uint8)
+    np.save(folder / "images.npy", array)
+    mapped = np.load(folder / "images.npy", mmap_mode="r")
+    splits = {name: np.arange(images) for name in ("train", "validation", "test")}
+    return Trainer(TrainConfig(model=model), Data(table, splits, dict.fromkeys(splits, mapped)), device)
