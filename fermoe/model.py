@@ -18,6 +18,7 @@ from fermoe.dropout import Dropout
 from fermoe.errors import UserError
 from fermoe.large_kernel import LargeKernelConv2d, Mode
 from fermoe.moe import GateKind, MixtureOfExperts
+from fermoe.pooling import max_pool2
 from fermoe.resnet import BATCH_NORM, ResNet, ResNetConfig, initialise_like_keras
 
 VARIANTS = {
@@ -129,7 +130,7 @@ class Extractor(nn.Module):
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(self.dropout(F.relu(conv(x))))
             if i < last:
-                x = F.max_pool2d(x, 2)
+                x = max_pool2(x)
         return x
 
 
