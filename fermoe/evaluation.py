@@ -137,7 +137,7 @@ def metrics(
         "balanced_accuracy": float(balanced_accuracy(counts)),
         "macro_f1": float(macro_f1(counts)),
         "ece": statistics.expected_calibration_error(rows, truth, bins),
-        # Files keep four decimals, so that a probability may read 0.
+        # Files keep six decimals, so that a probability may read 0.
         "cross_entropy": float(-np.log(np.maximum(given, 1e-7)).mean()) if images else math.nan,
     }
 
@@ -190,8 +190,8 @@ def predictions_table(
 
 
 def write_predictions(path: str | Path, table: pd.DataFrame) -> None:
-    """Write predictions.csv atomically, probabilities and gates with four decimals: enough, and it packs well."""
-    write_csv(path, table, decimals=4)
+    """Write predictions.csv atomically, probabilities and gates with six decimals, so that equal ones are rare."""
+    write_csv(path, table, decimals=6)
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
@@ -221,7 +221,7 @@ def probabilities_of(table: pd.DataFrame) -> NDArray[np.float64]:
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Probabilities (N, C) of the same logits divided by `temperature`: p^(1/T), renormalised (Guo et al. 2017)."""
-    scaled = np.log(np.maximum(np.asarray(probabilities, dtype=float), 5e-5)) / temperature  # files round to 0
+    scaled = np.log(np.maximum(np.asarray(probabilities, dtype=float), 1e-6)) / temperature  # files round to 0
     weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 

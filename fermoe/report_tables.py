@@ -32,7 +32,7 @@ def comparison(accuracy: pd.DataFrame) -> pd.DataFrame:
     seeds; "needs the data" where there is none. Runs tested otherwise than their protocol does are left out.
     """
     test = accuracy[(accuracy["split"] == "test") & (accuracy["variant"] == "full") & (accuracy["crop"] != "masked")]
-    test = test.assign(augmentation=test["pipeline"].str.partition("+")[2].replace("", "none"))
+    test = test.assign(augmentation=[name.partition("+")[2] or "none" for name in test["pipeline"]])
     rows = []
     for dataset, row in zip(
         published.accuracies()["dataset"], published.recomputed_accuracies().itertuples(), strict=True

@@ -65,7 +65,8 @@ def test_every_study_of_the_kit_expands_to_runs_its_notebooks_accept(name: str, 
 
 
 def test_the_axes_are_multiplied_and_extra_rows_added_once() -> None:
-    study = load_study("quick", ["seeds=[0,1,2]", "variants=[full,backbone]"])
+    extra = "extra=[{crop: masked, protocol: audited}, {protocol: audited, variant: [no_moe, no_cnn1], seed: [1, 2]}]"
+    study = load_study("quick", ["seeds=[0,1,2]", "variants=[full,backbone]", extra])
     configs = training_configs(study)
     product = len(study.protocols) * len(study.crops) * 2 * 3
     rows = [math.prod(len(value) if isinstance(value, list) else 1 for value in row.values()) for row in study.extra]
@@ -85,7 +86,7 @@ def test_augmentation_is_an_axis_of_the_audited_protocol_alone() -> None:
 
 
 def test_settings_reach_the_runs() -> None:
-    study = load_study("quick", ["epochs=3", "dataset_options.train=70", "training.decay=0.9", "seeds=4"])
+    study = load_study("quick", ["epochs=3", "dataset_options.train=70", "training.decay=0.9", "seeds=4", "extra=[]"])
     config = training_configs(study)[0]
     assert (config.epochs, config.dataset_options["train"], config.decay, config.seed) == (3, 70, 0.9, 4)
 

@@ -186,6 +186,13 @@ def test_several_crops_stand_in_rows_of_their_own_beside_the_paper(tmp_path: Pat
         assert rafdb.at[crop, "ours, published"] == "not run"
 
 
+def test_a_study_without_the_full_network_has_nothing_beside_the_paper(tmp_path: Path) -> None:
+    make_run(tmp_path, dataset="rafdb", variant="backbone")
+    beside = comparison(accuracy_table(finished_runs(tmp_path)))
+    assert len(beside) == 4
+    assert (beside["ours, audited"] == "needs the data").all()
+
+
 def test_evidence_links_to_the_studys_own_tables_only() -> None:
     claims = pd.DataFrame({"claim": ["a", "b"], "evidence": ["ablation.csv (2 rows)", "published/accuracy.csv"]})
     assert linked(claims)["evidence"].tolist() == [

@@ -355,6 +355,7 @@ def test_early_stopping_ends_a_real_run(tmp_path: Path, monkeypatch: pytest.Monk
     def epoch(self: Trainer, progress: bool) -> None:
         row = {"epoch": len(self.history) + 1, "epoch_seconds": 0.0, "val_loss": next(losses), "val_accuracy": 0.5}
         self.history.append(row)
+        self.choices.append(self.predict("validation").logits.argmax(1))
 
     monkeypatch.setattr(Trainer, "epoch", epoch)
     result = quietly(TrainConfig(dataset_options={"train": 20, "test": 6}, epochs=9, patience=2), tmp_path)
