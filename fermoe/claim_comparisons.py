@@ -86,7 +86,8 @@ def _by_dataset(
         return Verdict(agreed, "; ".join(texts), evidence)
     said = "; ".join(texts + [text for _, text in mechanism])
     if len(only) == 1 or all(verdict == NOT_TESTED for verdict, _ in mechanism):
-        return Verdict(NOT_TESTED, f"{missing}; mechanism only: {said}" if mechanism else said, evidence)
+        lead = f"{missing}; " if len(only) == 1 else ""  # which dataset would decide
+        return Verdict(NOT_TESTED, f"{lead}mechanism only: {said}" if mechanism else said, evidence)
     return Verdict(INCONCLUSIVE, f"mechanism only: {said}", evidence)
 
 

@@ -6,6 +6,8 @@ table follows from those (`robustness_table`).
 
 from __future__ import annotations
 
+import itertools
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +20,9 @@ from numpy.typing import NDArray
 
 from fermoe.errors import UserError
 from fermoe.explain import boxes_in_crop
-from fermoe.files import atomic
+from fermoe.files import atomic, digest
 from fermoe.perturbations import PERTURBATIONS, SEVERITIES, perturb, usual_boxes
-from fermoe.trained import TrainedRun
+from fermoe.trained import BATCH, TrainedRun
 
 NOTEBOOK = "09_robustness"
 COMPARED = ("full", "backbone", "no_moe", "no_cnn1", "no_cnn2")
@@ -31,6 +33,7 @@ COLUMNS = (
 )  # fmt: skip
 SETTING = ("dataset", "protocol", "crop", "pipeline")
 RESAMPLES = 2000
+CHUNK = 4 * BATCH  # images perturbed at once: 308 MB at 224 pixels
 Floats = NDArray[np.float64]
 
 
@@ -49,13 +52,17 @@ class Outcomes:
 
 
 def runs_to_compare(runs: Sequence[dict[str, Any]], protocol: str) -> list[dict[str, Any]]:
-    """The finished runs of `COMPARED` in the setting (crop, pipeline) that most of the protocol's variants share."""
+    """The finished runs of `COMPARED` in the setting that most of the protocol's variants share; [] if there are none.
+
+    A setting is every parameter but variant and seed: what was trained otherwise, or sees other pictures, is left out,
+    and so is the control whose faces are painted over.
+    """
     mine = [r for r in runs if r["parameters"]["protocol"] == protocol and r["parameters"]["variant"] in COMPARED]
     mine = [r for r in mine if r["parameters"]["crop"] != "masked"]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for run in mine:
-        p = run["parameters"]
-        groups.setdefault((*(p[key] for key in SETTING), p["test_crop"]), []).append(run)
+        setting = {key: value for key, value in run["parameters"].items() if key not in ("variant", "seed")}
+        groups.setdefault(digest(setting, 64), []).append(run)
     return max(
         groups.values(), key=lambda group: (len({r["parameters"]["variant"] for r in group}), len(group)), default=[]
     )
@@ -70,23 +77,28 @@ def measure(
     """Let every network classify the same test images, clean and under every perturbation and severity.
 
     All must have been trained on one dataset with one crop. Synthetic faces have their own boxes of eyes and mouth;
-    for photographs the usual places in an aligned face are covered.
+    for photographs the usual places in an aligned face are covered. Without networks there are no images either.
     """
+    conditions = tuple((name, severity) for name in perturbations for severity in SEVERITIES)
+    if not trained:
+        return Outcomes((), conditions, np.zeros(0, np.int64), np.zeros((0, 1 + len(conditions), 0), np.uint8))
     first = trained[0]
-    rows = first.rows(images)
-    pictures, size = first.images(rows), first.model.config.image_size
+    rows, size = first.rows(images), first.model.config.image_size
     if "face_x0" in first.data.table:
         table = first.data.table.iloc[rows].copy()
         table.attrs = first.data.table.attrs
         boxes = boxes_in_crop(table, str(first.config.test_crop), size)
     else:
         boxes = usual_boxes(len(rows), size)
-    conditions = tuple((name, severity) for name in perturbations for severity in SEVERITIES)
-    answers = []
-    for name, severity in (("", 0), *conditions):
-        seen = perturb(name, severity, pictures, boxes, rows, seed) if name else pictures
-        answers.append([run.predict(seen).logits.argmax(1).numpy().astype(np.uint8) for run in trained])
-    predicted = np.array(answers).swapaxes(0, 1)  # (runs, 1 + conditions, images)
+    predicted = np.zeros((len(trained), 1 + len(conditions), len(rows)), np.uint8)
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        pictures, places = first.images(rows[part]), {name: box[part] for name, box in boxes.items()}
+        for k in range(1 + len(conditions)):
+            # Perturbing costs as much as a small network's answer: once for all of them.
+            seen = perturb(*conditions[k - 1], pictures, places, rows[part], seed) if k else pictures
+            for i, run in enumerate(trained):
+                predicted[i, k, part] = run.predict(seen).logits.argmax(1).numpy()
     return Outcomes(tuple(run.name for run in trained), conditions, first.labels(rows), predicted)
 
 
@@ -104,14 +116,20 @@ def read_outcomes(path: str | Path) -> Outcomes:
     """Read what `write_outcomes` wrote.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing, damaged, or of a version with other perturbations.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
             pairs = [text.rpartition("/") for text in content["conditions"].tolist()]
             conditions = tuple((name, int(severity)) for name, _, severity in pairs)
-            return Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            outcomes = Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
+        if outcomes.predicted.shape != (len(outcomes.runs), 1 + len(conditions), len(outcomes.labels)):
+            raise ValueError("its parts do not fit together")
+        unknown = sorted({name for name, _ in conditions} - PERTURBATIONS.keys())
+        if unknown:
+            raise ValueError(f"unknown perturbation {', '.join(unknown)}")
+        return outcomes
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the answers cannot be read ({error})", where=path, fix="run notebook 09 again") from None
 
 
@@ -119,55 +137,91 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> p
     """One row per variant, perturbation and severity: accuracy, relative drop, and that beside the full network's.
 
     `relative_drop` is (clean − perturbed) / clean, of accuracies averaged over seeds. `drop_difference` is that of the
-    variant − that of the full network, over the seeds both have: positive favours the full network. Intervals are
-    percentile bootstraps over images, the same resampled images for both networks, clean and perturbed.
+    variant − that of the full network: positive favours the full network. A variant's row is about the seeds that
+    both have, all of it; if there are none, about the variant's own seeds, without a difference. Intervals are
+    percentile bootstraps over images, the same resampled images for both networks, clean and perturbed. They do not
+    hold what another training would change (`between_seeds`).
+
+    Raises:
+        ValueError: the runs are not of one setting, or two have the same variant and seed.
     """
-    known = {run["run"]: run["parameters"] for run in runs}
-    places: dict[str, dict[int, int]] = {}
-    for place, name in enumerate(outcomes.runs):
-        places.setdefault(known[name]["variant"], {})[known[name]["seed"]] = place
+    places = _places(outcomes, runs)
     if not places or not outcomes.conditions:
         return pd.DataFrame(columns=list(COLUMNS))
-    rng = np.random.default_rng(zlib.crc32(" ".join(outcomes.runs).encode()))
-    images = len(outcomes.labels)
-    weights = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(float)  # (B, images)
-    setting = {key: known[outcomes.runs[0]][key] for key in SETTING}
-    correct, rows = outcomes.correct.astype(float), []
-    for variant in (name for name in COMPARED if name in places):
-        mine = places[variant]
-        shared = sorted(mine.keys() & places.get("full", {}).keys()) if variant != "full" else []
-        used = [outcomes.runs[mine[s]] for s in sorted(mine)]
-        used += [outcomes.runs[places["full"][s]] for s in shared]
-        drops = _Drops(correct[[mine[s] for s in sorted(mine)]].mean(0), weights)
-        if shared:
-            one = _Drops(correct[[mine[s] for s in shared]].mean(0), weights)
-            full = _Drops(correct[[places["full"][s] for s in shared]].mean(0), weights)
+    setting = {key: next(r["parameters"][key] for r in runs if r["run"] == outcomes.runs[0]) for key in SETTING}
+    weights, images, rows = _weights(outcomes), len(outcomes.labels), []
+    full = places.get("full", {})
+    for variant, mine in places.items():
+        shared = sorted(mine.keys() & full.keys()) if variant != "full" else []
+        seeds = shared or sorted(mine)
+        drops = _Drops(outcomes, [mine[s] for s in seeds], weights)
+        against = _Drops(outcomes, [full[s] for s in shared], weights) if shared else None
+        used = [mine[s] for s in seeds] + [full[s] for s in shared]
         for k, (name, severity) in enumerate(outcomes.conditions, start=1):
-            low, high = _interval(drops.accuracies(k))
+            low, high = _interval(drops.resampled[:, k])
             drop_low, drop_high = _interval(drops.relative(k))
             row = {
                 **setting, "variant": variant, "perturbation": name, "group": PERTURBATIONS[name].group,
-                "severity": severity, "seeds": len(mine), "images": images, "accuracy": drops.mean[k].mean(),
+                "severity": severity, "seeds": len(seeds), "images": images, "accuracy": drops.mean[k].mean(),
                 "ci_low": low, "ci_high": high, "clean_accuracy": drops.mean[0].mean(),
-                "relative_drop": drops.drop(k), "drop_low": drop_low, "drop_high": drop_high, "runs": " ".join(used),
+                "relative_drop": drops.drop(k), "drop_low": drop_low, "drop_high": drop_high,
+                "runs": " ".join(outcomes.runs[place] for place in used),
             }  # fmt: skip
-            if shared:
-                diff_low, diff_high = _interval(one.relative(k) - full.relative(k))
-                row |= {"seeds": len(shared), "drop_difference": one.drop(k) - full.drop(k)}
+            if against:
+                diff_low, diff_high = _interval(drops.relative(k) - against.relative(k))
+                row |= {"drop_difference": drops.drop(k) - against.drop(k)}
                 row |= {"diff_low": diff_low, "diff_high": diff_high}
             rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def between_seeds(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A control: two trainings of one variant, compared as `robustness_table` compares a variant with the full network.
+
+    One row per variant with two seeds or more, over all pairs of them: pairs, conditions (of all pairs), in how many
+    the interval of the difference in relative drop leaves out 0, and the mean size of the difference (a share).
+    """
+    weights, rows = _weights(outcomes), []
+    for variant, mine in _places(outcomes, runs).items():
+        drops = [_Drops(outcomes, [mine[seed]], weights) for seed in sorted(mine)]
+        pairs, conditions = list(itertools.combinations(drops, 2)), range(1, 1 + len(outcomes.conditions))
+        if not pairs or not conditions:
+            continue
+        bounds = [_interval(a.relative(k) - b.relative(k)) for a, b in pairs for k in conditions]
+        clear = sum(low > 0 or high < 0 for low, high in bounds)
+        sizes = [abs(a.drop(k) - b.drop(k)) for a, b in pairs for k in conditions]
+        rows.append((variant, len(pairs), len(bounds), clear, float(np.mean(sizes))))
+    return pd.DataFrame(rows, columns=["variant", "pairs", "conditions", "clearly_different", "mean_difference"])
+
+
+def _places(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
+    """Where each variant's seeds stand in `outcomes.runs`, variants in the order of `COMPARED`."""
+    known = {run["run"]: run["parameters"] for run in runs}
+    if len({tuple(known[name][key] for key in SETTING) for name in outcomes.runs}) > 1:
+        raise ValueError("the runs differ in dataset, protocol, crop or pipeline")
+    places: dict[str, dict[int, int]] = {}
+    for place, name in enumerate(outcomes.runs):
+        seeds = places.setdefault(known[name]["variant"], {})
+        if seeds.setdefault(known[name]["seed"], place) != place:
+            raise ValueError(f"two runs of {known[name]['variant']} have seed {known[name]['seed']}")
+    return {variant: places[variant] for variant in COMPARED if variant in places}
+
+
+def _weights(outcomes: Outcomes) -> Floats:
+    """How often each resampling draws each image: (RESAMPLES, images), seeded by the runs."""
+    images = len(outcomes.labels)
+    if not images:
+        return np.zeros((RESAMPLES, 0))
+    rng = np.random.default_rng(zlib.crc32(" ".join(outcomes.runs).encode()))
+    return rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(float)
+
+
 class _Drops:
-    """Right answers averaged over seeds, (1 + conditions, images), and what resampling the images makes of them."""
+    """Some runs' right answers averaged, (1 + conditions, images), and what resampling the images makes of them."""
 
-    def __init__(self, mean: Floats, weights: Floats):
-        self.mean = mean
-        self.resampled = weights @ mean.T / mean.shape[1]  # (B, 1 + conditions)
-
-    def accuracies(self, condition: int) -> Floats:
-        return self.resampled[:, condition]
+    def __init__(self, outcomes: Outcomes, places: Sequence[int], weights: Floats):
+        self.mean = outcomes.correct[list(places)].mean(axis=0)
+        self.resampled = weights @ self.mean.T / self.mean.shape[1]  # (B, 1 + conditions)
 
     def drop(self, condition: int) -> float:
         clean = float(self.mean[0].mean())

@@ -21,12 +21,9 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from fermoe.files import PROJECT_ROOT, write_text
+from fermoe.files import write_text
 from fermoe.runs import read_result
 from fermoe.study import Run
-
-CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a training is one cell, and a dead kernel is noticed without it
-
 
 MOST_WORKERS = 8  # by default; each takes about a gigabyte of memory
 
@@ -107,9 +104,7 @@ class Runner:
         parameters = run.directory / "parameters.yaml"
         write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
         log = run.directory / "log.txt"
-        command = [sys.executable, "-m", "papermill", str(_source(run)), str(run.executed)]
-        command += ["-f", str(parameters), "-k", "python3", "--cwd", str(PROJECT_ROOT), "--no-progress-bar"]
-        command += ["--execution-timeout", str(CELL_TIMEOUT)]
+        command = [sys.executable, "-m", "fermoe.execute", str(_source(run)), str(run.executed), str(parameters)]
         with log.open("wb") as output:
             child = subprocess.Popen(
                 command,

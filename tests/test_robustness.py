@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ import pytest
 from test_training import OPTIONS, quietly
 from trees import refused
 
-from fermoe import claim_comparisons, robustness_plots
+from fermoe import claim_comparisons, robustness, robustness_plots
 from fermoe.claim_rules import NOT_TESTED
 from fermoe.perturbations import PERTURBATIONS
 from fermoe.robustness import (
     Outcomes,
+    between_seeds,
     measure,
     read_outcomes,
     robustness_table,
@@ -62,9 +65,61 @@ def test_drops_are_those_of_mean_accuracies_and_differences_use_the_shared_seeds
     other = table.loc[("no_moe", "gamma")]
     mine, theirs = (1 - share[i, 1] / share[i, 0] for i in (2, 1))  # seed 1 is the one both have
     assert other["drop_difference"] == pytest.approx(mine - theirs)
+    # The rest of the row is about that seed as well, and names no other run.
     assert other["seeds"] == 1
-    assert other["runs"].split() == ["no_moe1", "no_moe2", "full1"]
+    assert other["runs"].split() == ["no_moe1", "full1"]
+    assert other["accuracy"] == pytest.approx(share[2, 1])
+    assert other["relative_drop"] == pytest.approx(mine)
     assert other["diff_low"] < other["drop_difference"] < other["diff_high"]
+
+
+def test_a_variant_without_a_seed_of_the_full_network_stands_alone() -> None:
+    runs = [a_run("full", 0), a_run("no_moe", 1), a_run("no_moe", 2)]
+    outcomes = answers([[0.9, 0.8], [0.8, 0.6], [0.8, 0.4]], runs)
+    row = robustness_table(outcomes, runs).set_index("variant").loc["no_moe"]
+    assert row["accuracy"] == pytest.approx(outcomes.correct[1:, 1].mean())
+    assert (row["seeds"], row["runs"]) == (2, "no_moe1 no_moe2")
+    assert row[["drop_difference", "diff_low", "diff_high"]].isna().all()
+
+
+def test_a_single_seed_and_missing_variants_leave_c7_not_tested() -> None:
+    runs = [a_run("full", 0), a_run("no_moe", 0)]
+    table = robustness_table(answers([[0.9, 0.8], [0.9, 0.2]], runs), runs)
+    verdict = claim_comparisons.robustness({"robustness": table})
+    assert verdict.verdict == NOT_TESTED
+    assert "1 seed(s)" in verdict.reason
+
+
+def test_a_class_without_test_images_changes_nothing_but_the_count() -> None:
+    runs = [a_run("full", 0)]
+    whole = answers([[0.9, 0.5]], runs)
+    kept = whole.labels != 3
+    part = dataclasses.replace(whole, labels=whole.labels[kept], predicted=whole.predicted[:, :, kept])
+    (row,) = robustness_table(part, runs).itertuples()
+    assert (row.images, row.accuracy) == (kept.sum(), pytest.approx(whole.correct[0, 1, kept].mean()))
+
+
+def test_runs_that_do_not_belong_together_are_refused() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0, crop="none")]
+    with pytest.raises(ValueError, match="differ in"):
+        robustness_table(answers([[0.9, 0.8]] * 2, runs), runs)
+    twice = [a_run("full", 0), {**a_run("full", 0), "run": "again"}]
+    with pytest.raises(ValueError, match="two runs of full have seed 0"):
+        robustness_table(answers([[0.9, 0.8]] * 2, twice), twice)
+
+
+def test_two_trainings_of_one_variant_are_compared_pair_by_pair() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0), a_run("backbone", 1), a_run("backbone", 2)]
+    outcomes = answers([[0.9, 0.8, 0.7], [0.9, 0.8, 0.8], [0.9, 0.8, 0.8], [0.9, 0.1, 0.8]], runs)
+    outcomes.predicted[2] = outcomes.predicted[1]
+    outcomes.predicted[3, [0, 2]] = outcomes.predicted[1, [0, 2]]  # seed 2 differs under gamma alone
+    (row,) = between_seeds(outcomes, runs).itertuples()  # the full network has one seed: no pair
+    assert (row.variant, row.pairs, row.conditions) == ("backbone", 3, 6)
+    assert row.clearly_different == 2  # seed 2 under gamma, against either of the others
+    share = outcomes.correct.mean(axis=2)
+    drops = 1 - share[1:, 1:] / share[1:, :1]
+    expected = np.mean([np.abs(drops[i] - drops[j]) for i, j in itertools.combinations(range(3), 2)])
+    assert row.mean_difference == pytest.approx(expected)
 
 
 def test_intervals_agree_with_a_bootstrap_done_image_by_image() -> None:
@@ -97,6 +152,9 @@ def test_without_runs_or_perturbations_the_table_is_empty_and_c7_not_tested() ->
     table = robustness_table(answers([[0.9]], runs), runs)
     assert table.empty
     assert claim_comparisons.robustness({"robustness": table}).verdict == NOT_TESTED
+    nobody = measure([], 10)
+    assert robustness_table(nobody, []).empty
+    assert between_seeds(nobody, []).empty
 
 
 def test_only_runs_of_the_setting_most_variants_share_are_compared() -> None:
@@ -107,12 +165,15 @@ def test_only_runs_of_the_setting_most_variants_share_are_compared() -> None:
         a_run("full", 0, protocol="published"),
         a_run("dense_gate", 0),
         a_run("full", 3, crop="masked"),
+        a_run("full", 0, learning_rate=0.1),
     ]
     assert runs_to_compare(others + mine, "audited") == mine
     assert runs_to_compare([], "audited") == []
 
 
-def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_file(tmp_path: Path) -> None:
+def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variant in ("full", "backbone"):
         config = TrainConfig(dataset_options=OPTIONS, variant=variant, epochs=1, batch_size=16)
         quietly(config, tmp_path / "runs" / config.run_id)
@@ -124,13 +185,31 @@ def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_f
     for run, predicted in zip(opened, outcomes.predicted, strict=True):
         rows = run.rows(10)
         assert (run.predict(run.images(rows)).logits.argmax(1).numpy() == predicted[0]).all()
+    monkeypatch.setattr(robustness, "CHUNK", 4)
+    assert (measure(opened, 10, ["gamma", "occluded eyes"]).predicted == outcomes.predicted).all()
     write_outcomes(tmp_path / "outcomes.npz", outcomes)
     again = read_outcomes(tmp_path / "outcomes.npz")
     assert again.conditions == outcomes.conditions
     assert robustness_table(again, runs).equals(robustness_table(outcomes, runs))
-    (tmp_path / "outcomes.npz").write_bytes(b"PK")
+
+
+def test_damaged_answers_and_those_of_other_perturbations_are_refused_in_one_line(tmp_path: Path) -> None:
+    path, outcomes = tmp_path / "outcomes.npz", answers([[0.9, 0.8]], [a_run("full", 0)])
+    write_outcomes(path, outcomes)
+    whole = path.read_bytes()
+    for damaged in (b"", b"PK", whole[: len(whole) // 2], whole[:80] + bytes(40) + whole[120:]):
+        path.write_bytes(damaged)
+        with refused("cannot be read"):
+            read_outcomes(path)
+    path.unlink()
     with refused("cannot be read"):
-        read_outcomes(tmp_path / "outcomes.npz")
+        read_outcomes(path)
+    write_outcomes(path, dataclasses.replace(outcomes, conditions=(("fog", 1),)))
+    with refused("unknown perturbation fog"):
+        read_outcomes(path)
+    write_outcomes(path, dataclasses.replace(outcomes, labels=outcomes.labels[1:]))
+    with refused("do not fit"):
+        read_outcomes(path)
 
 
 def test_plots_show_every_perturbation_and_variant() -> None:

@@ -77,7 +77,9 @@ def test_the_axes_are_multiplied_and_extra_rows_added_once() -> None:
 
 
 def test_augmentation_is_an_axis_of_the_audited_protocol_alone() -> None:
-    configs = training_configs(load_study("quick", ["augmentations=[none,augment]", "extra=[]"]))
+    configs = training_configs(
+        load_study("quick", ["protocols=[published,audited]", "augmentations=[none,augment]", "extra=[]"])
+    )
     assert {(c.protocol, c.augmentation) for c in configs} == {
         ("published", "none"),
         ("audited", "none"),
