@@ -61,6 +61,7 @@ class Study:
     training: Mapping[str, Any] = field(default_factory=dict)
     extra: Sequence[Mapping[str, Any]] = ()
     notebooks: Sequence[str] = ()
+    analyses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # further parameters, by notebook
     skip_unreadable: bool = False
     threads: int = 0  # of each run; a small network is trained fastest by one thread a run, side by side
 
@@ -151,24 +152,29 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     for key in ("protocols", "variants", "crops", "augmentations", "seeds", "notebooks"):
         if key in content and not isinstance(content[key], list):
             content[key] = [content[key]]  # one value stands for a list of one
-    for key in ("training", "dataset_options"):
+    for key in ("training", "dataset_options", "analyses"):
         if not isinstance(content.get(key) or {}, dict):
             raise UserError(f"key '{key}' holds no keys", where=path, fix="write key: value pairs under it")
         content[key] = content.get(key) or {}
     if content.get("root") is not None:
         content["root"] = str(content["root"])
     study = Study(**content)
+    notebooks = tuple(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
     allowed = {
         "protocols": PROTOCOLS,
         "variants": tuple(VARIANTS),
         "crops": tuple(CROPS),
         "training": TRAINING_KEYS,
-        "notebooks": tuple(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb"))),
+        "notebooks": notebooks,
+        "analyses": tuple(name for name in notebooks if name != TRAINING),
     }
     for key, choices in allowed.items():
         for value in getattr(study, key):
             if value not in choices:
                 raise UserError(f"unknown '{value}' in {key}", where=path, fix=f"choose from {', '.join(choices)}")
+    for name, parameters in study.analyses.items():
+        if not isinstance(parameters, dict):
+            raise UserError(f"analyses: '{name}' holds no keys", where=path, fix="such as 09_robustness: {images: 500}")
     for row in study.extra:
         for key in row.keys() - set(RUN_KEYS):
             raise UserError(f"unknown key '{key}' in extra", where=path, fix=f"choose from {', '.join(RUN_KEYS)}")
@@ -242,7 +248,8 @@ def _analysis(study: Study, directory: Path, notebook: str) -> Run:
         "model": study.model,
     }
     names = notebook_parameters(notebook)
-    return Run(notebook, notebook, path, {key: value for key, value in offered.items() if key in names})
+    fitting = {key: value for key, value in offered.items() if key in names}
+    return Run(notebook, notebook, path, {**fitting, **study.analyses.get(notebook, {})})
 
 
 def runs_or_first(directory: str | Path = "") -> list[dict[str, Any]]:

@@ -86,9 +86,9 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
         for phase in (first, evidence, reports):
             if phase in (evidence, reports):
                 rebuild_tables(directory)
-                # What they show depends on the trainings: another set of those makes them stale.
-                inputs = digest([(r["run"], r["metrics"]) for r in finished_runs(directory)])
-                phase = [dataclasses.replace(run, inputs=inputs) for run in phase]
+                # What they show depends on the trainings and their own parameters: others make them stale.
+                seen = [(r["run"], r["metrics"]) for r in finished_runs(directory)]
+                phase = [dataclasses.replace(run, inputs=digest([seen, dict(run.parameters)])) for run in phase]
             done = [run for run in phase if run.done]
             todo = [run for run in phase if run not in done]
             bar.update(len(done))

@@ -115,6 +115,10 @@ def test_run_ids_do_not_depend_on_where_the_data_lies() -> None:
         ("model=large", "large"),
         ("seeds", "key=value"),
         ("dataset_options.faces=3", "faces"),
+        ("analyses.99_none.images=3", "99_none"),
+        ("analyses.04_training.seed=3", "04_training"),
+        ("analyses.09_robustness=3", "09_robustness"),
+        ("analyses.09_robustness.pictures=3", "pictures"),
     ],
 )
 def test_what_a_study_cannot_mean_is_one_line_and_exit_code_2(setting: str, named: str, tmp_path: Path) -> None:
@@ -148,6 +152,14 @@ def test_a_missing_root_is_one_line(tmp_path: Path) -> None:
         result = fermoe(*arguments)
         assert result.exit_code == 2, arguments
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_study_sets_parameters_of_its_analyses(tmp_path: Path) -> None:
+    runs = expand(load_study("quick", ["analyses.09_robustness.images=50"]), tmp_path)
+    (robustness,) = (run for run in runs if run.notebook == "09_robustness")
+    assert robustness.parameters["images"] == 50
+    assert robustness.parameters["study"] == str(tmp_path)
+    assert not any("images" in run.parameters for run in runs if run is not robustness)
 
 
 def test_a_parameter_that_a_notebook_lacks_is_refused_before_anything_runs(
