@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,11 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
         values = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
         values = (values - low) / (high - low) * 255.0 if high > low else values * 0.0
     return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+
+
+def with_palette(png: bytes) -> bytes:
+    """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less."""
+    content = BytesIO()
+    reduced = Image.open(BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced.save(content, "PNG", optimize=True)
+    return content.getvalue()

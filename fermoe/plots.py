@@ -8,6 +8,7 @@ their units.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
+from fermoe.files import atomic
+from fermoe.images import with_palette
 from fermoe.statistics import Reliability, wilson_interval
 
 COLOURS = {
@@ -70,9 +73,11 @@ def use_style() -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Save a PNG without the date or the software's version, so that the same figure is the same bytes."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    """Save a PNG of 256 colours without the date or the software's version: the same figure is the same bytes."""
+    content = BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    with atomic(path) as temporary:
+        temporary.write_bytes(with_palette(content.getvalue()))
 
 
 def text_table(table: pd.DataFrame, digits: int = 2) -> HTML:

@@ -17,7 +17,7 @@ from PIL import Image
 from trees import refused
 
 from fermoe.datasets import load_dataset
-from fermoe.images import MAX_PIXELS, UnreadableImage, read_image
+from fermoe.images import MAX_PIXELS, UnreadableImage, read_image, with_palette
 from fermoe.pictures import picture
 
 # pytest shows warnings whatever the package says; that a user sees none has its own test.
@@ -282,3 +282,19 @@ def test_a_row_is_read_from_its_file_or_drawn(tmp_path: Path) -> None:
         row = load_dataset("synthetic", train=1, test=1, framing=framing).to_dict("records")[0]
         assert picture(row, len(shape)).shape == shape
         assert np.array_equal(picture(row, 3), picture(row, 3))
+
+
+def test_a_picture_of_few_colours_keeps_every_pixel_and_one_of_many_its_look() -> None:
+    few = np.kron(np.arange(64, dtype=np.uint8).reshape(8, 8), np.ones((9, 9), np.uint8))[..., None] * np.uint8(
+        [1, 2, 3]
+    )
+    x, y = np.meshgrid(np.linspace(0, 255, 200), np.linspace(0, 255, 200))
+    many = np.stack([x, y, 255 - x], axis=-1).astype(np.uint8)
+    for pixels, off in ((few, 0), (many, 20)):
+        content = BytesIO()
+        Image.fromarray(pixels).save(content, "PNG")
+        small = with_palette(content.getvalue())
+        again = np.asarray(Image.open(BytesIO(small)).convert("RGB")).astype(int)
+        assert again.shape == pixels.shape
+        assert np.abs(again - pixels).max() <= off
+        assert with_palette(content.getvalue()) == small
