@@ -29,7 +29,8 @@ from fermoe.training import TrainConfig, train
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 STUDIES = NOTEBOOKS / "studies"
-ANALYSES_BEFORE = ("01_data", "03_model")
+MODEL = "03_model"
+ANALYSES_BEFORE = ("01_data", MODEL)
 REPORT = "10_report"
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (

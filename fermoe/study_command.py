@@ -17,7 +17,7 @@ from fermoe.files import PROJECT_ROOT, digest, write_json
 from fermoe.report import write_report
 from fermoe.runner import Outcome, Runner, default_workers
 from fermoe.runs import exclusive, finished_runs
-from fermoe.study import ANALYSES_BEFORE, REPORT, TRAINING, Run, Study, expand, load_study, training_configs
+from fermoe.study import ANALYSES_BEFORE, MODEL, REPORT, TRAINING, Run, Study, expand, load_study, training_configs
 from fermoe.tables import rebuild_tables
 from fermoe.training import load_data
 
@@ -78,6 +78,7 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
     """Three phases: trainings, the evidence that sees the tables of all of them, the report that sees all evidence."""
     reports = [run for run in runs if run.notebook == REPORT]
     first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
+    first.sort(key=lambda run: run.notebook == MODEL)  # short, and nothing waits for it: it fills the last gap
     evidence = [run for run in runs if run not in first and run not in reports]
     evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
     runner, outcomes = Runner(workers, study.threads), []
