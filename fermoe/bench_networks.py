@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fermoe.datasets import load_dataset
 from fermoe.model import ExpressNetMoE, ModelConfig
 from fermoe.plain_port import plain_port
-from fermoe.training import Data, TrainConfig, Trainer
+from fermoe.training import Data, TrainConfig, Trainer, place
 
 PLAIN, RESNET50 = "plain port", "torchvision's ResNet-50"
 CLASSES = 7
@@ -67,7 +67,7 @@ class Networks:
         shape = ModelConfig.named(model, CLASSES)
         self.side = shape.image_size
         torch.manual_seed(0)
-        self.ours = as_trained(ExpressNetMoE(shape), self.device)
+        self.ours = place(ExpressNetMoE(shape), self.device)
         self.plain = plain_port(shape)
         self.plain.load_state_dict(self.ours.state_dict())
         self.plain.to(self.device)
@@ -147,14 +147,6 @@ def _rest(model: ExpressNetMoE, features: dict[str, Tensor]) -> nn.Module:
     for name, child in model.named_children():
         setattr(rest, name, _Fixed(features[name]) if name in features else child)
     return rest
-
-
-def as_trained(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
-    """On the device, in the memory order that `Trainer` gives it."""
-    faster = model.resnet if device.type == "cpu" else model
-    model.to(device)
-    faster.to(memory_format=torch.channels_last)
-    return model
 
 
 def resnet50() -> nn.Module:

@@ -29,13 +29,13 @@ from fermoe.bench_networks import (
     Networks,
     Timed,
     adam,
-    as_trained,
     random_images,
     resnet50,
     training_step,
 )
 from fermoe.model import ExpressNetMoE, ModelConfig
 from fermoe.runs import provenance
+from fermoe.training import place
 
 IMPORTS = ("import and build", "import torch, torchvision")
 
@@ -145,7 +145,7 @@ def _fresh_ms(statement: str) -> float:
 
 def _peak_of_training(what: str, model: str, batch: int) -> float:
     shape = ModelConfig.named(model, CLASSES)
-    network = resnet50() if what == RESNET50 else as_trained(ExpressNetMoE(shape), torch.device("cpu"))
+    network = resnet50() if what == RESNET50 else place(ExpressNetMoE(shape), torch.device("cpu"))
     images = random_images(batch, shape.image_size).contiguous(memory_format=torch.channels_last)
     optimizer = adam(network, fused=True)
     for _ in range(2):

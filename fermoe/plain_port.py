@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fermoe.model import ExpressNetMoE, ExtractorConfig, ModelConfig
-from fermoe.resnet import BATCH_NORM, ResNet
-from fermoe.resnet import _pad_like_tensorflow as pad_like_tensorflow
+from fermoe.resnet import BATCH_NORM, ResNet, pad_like_tensorflow
 
 
 class PaddedConv2d(nn.Conv2d):

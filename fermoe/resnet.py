@@ -76,7 +76,7 @@ class ResNet(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _pad_like_tensorflow(x, kernel=7, stride=2)
+        x = pad_like_tensorflow(x, kernel=7, stride=2)
         x = F.relu(_normalised(self.stem, self.stem_norm, x), inplace=True)
         x = F.max_pool2d(x, 3, 2)
         for stage in self.stages:
@@ -93,7 +93,7 @@ def _normalised(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return F.conv2d(x, weight, norm.bias - norm.running_mean * scale, conv.stride, conv.padding)
 
 
-def _pad_like_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
+def pad_like_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
     """TensorFlow's "same" padding of a strided convolution: as little as possible, the odd pixel after."""
     pads: list[int] = []
     for size in (x.shape[-1], x.shape[-2]):
