@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fermoe.batches import Data, Feed
+from fermoe.config import TrainConfig
 from fermoe.datasets import load_dataset
 from fermoe.model import ExpressNetMoE, ModelConfig
 from fermoe.plain_port import plain_port
-from fermoe.training import Data, TrainConfig, Trainer, place
+from fermoe.training import place, slices
 
 PLAIN, RESNET50 = "plain port", "torchvision's ResNet-50"
 CLASSES = 7
@@ -102,12 +104,12 @@ class Networks:
         The array is in the page cache, as it is from the second epoch on.
         """
         with tempfile.TemporaryDirectory() as folder:
-            trainer = _trainer(self.model, Path(folder), batches * batch, self.side, self.device)
+            feed = _feed(self.model, Path(folder), batches * batch, self.side, self.device)
             rows = np.random.default_rng(0).permutation(batches * batch)
 
             def load() -> None:
-                for chosen in trainer._batches(rows, batch):
-                    trainer._images("train", chosen)
+                for chosen in slices(rows, batch):
+                    feed.batch("train", chosen)
 
             pairs = alternate(load, self._work(self.ours, batch, training=True), self.repeats, self._wait)
         return Timed("loader", "training step", batch, [(load_ms / batches, step_ms) for load_ms, step_ms in pairs])
@@ -193,11 +195,11 @@ def inference(module: nn.Module, images: Tensor) -> None:
     _output(module.eval(), images)
 
 
-def _trainer(model: str, folder: Path, images: int, side: int, device: torch.device) -> Trainer:
-    """A `Trainer` whose images lie in a memory map like FER-2013's: grey, uint8 (N, 1, side, side)."""
+def _feed(model: str, folder: Path, images: int, side: int, device: torch.device) -> Feed:
+    """A training's `Feed` whose images lie in a memory map like FER-2013's: grey, uint8 (N, 1, side, side)."""
     table = load_dataset("synthetic", train=images - 2, test=2, size=48, framing="tight")
     array = np.random.default_rng(0).integers(0, 256, (images, 1, side, side), dtype=np.uint8)
     np.save(folder / "images.npy", array)
     mapped = np.load(folder / "images.npy", mmap_mode="r")
     splits = {name: np.arange(images) for name in ("train", "validation", "test")}
-    return Trainer(TrainConfig(model=model), Data(table, splits, dict.fromkeys(splits, mapped)), device)
+    return Feed(Data(table, splits, dict.fromkeys(splits, mapped)), TrainConfig(model=model), device)

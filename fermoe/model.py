@@ -7,6 +7,7 @@ of network for 64×64 on a laptop.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
@@ -31,6 +32,11 @@ VARIANTS = {
     "random_gate": "top-2 by a gate that stays as it was initialised",
     "balanced_gate": "top-2 with a load-balancing loss",
 }
+
+
+# In evaluation a CPU is given large pictures a few at a time, whose maps then stay near it.
+LARGE = 128 * 128  # pixels
+PART = 8  # pictures
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,16 @@ class ExpressNetOutput(NamedTuple):
     features: dict[str, Tensor]  # "cnn1", "cnn2", "resnet", "fused", "moe_cnn", "moe_expression": (N, D)
 
 
+def joined(parts: Sequence[ExpressNetOutput]) -> ExpressNetOutput:
+    """The outputs of several batches of one network as those of one."""
+
+    def rows(named: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {name: torch.cat([part[name] for part in named]) for name in named[0]}
+
+    logits = torch.cat([part.logits for part in parts])
+    return ExpressNetOutput(logits, rows([part.gates for part in parts]), rows([part.features for part in parts]))
+
+
 class ExpressNetMoE(nn.Module):
     """The whole network, or one of its variants (`VARIANTS`). Evaluation is deterministic."""
 
@@ -210,6 +226,12 @@ class ExpressNetMoE(nn.Module):
 
     def forward(self, images: Tensor) -> ExpressNetOutput:
         """images (N, 3, H, W), as the input pipeline makes them → logits, gates and features."""
+        apart = not self.training and not torch.is_grad_enabled() and images.device.type == "cpu"
+        if apart and len(images) > PART and images.shape[2] * images.shape[3] >= LARGE:
+            return joined([self._together(part) for part in images.split(PART)])
+        return self._together(images)
+
+    def _together(self, images: Tensor) -> ExpressNetOutput:
         gates: dict[str, Tensor] = {}
         features: dict[str, Tensor] = {}
 

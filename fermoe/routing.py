@@ -20,13 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 from sklearn.metrics import adjusted_mutual_info_score
 
+from fermoe.config import own_test_crop
 from fermoe.errors import UserError
 from fermoe.evaluation import class_names, gates_of, read_predictions
 from fermoe.interventions import accuracy_drops, open_mixtures
 from fermoe.model import ModelConfig
 from fermoe.statistics import mean_interval, wilson_interval
 from fermoe.trained import open_runs
-from fermoe.training import own_test_crop
 
 Floats = NDArray[np.float64]
 

@@ -18,6 +18,7 @@ import nbformat
 import yaml
 from papermill import inspect_notebook
 
+from fermoe.config import TrainConfig
 from fermoe.datasets import DATASETS, PROTOCOLS
 from fermoe.errors import UserError
 from fermoe.files import PROJECT_ROOT
@@ -25,7 +26,7 @@ from fermoe.model import VARIANTS, ModelConfig
 from fermoe.pixels import CROPS
 from fermoe.runs import finished_runs, read_result
 from fermoe.training import NOTEBOOK as TRAINING
-from fermoe.training import TrainConfig, train
+from fermoe.training import train
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
 STUDIES = NOTEBOOKS / "studies"

@@ -12,6 +12,7 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
+from fermoe.batches import load_data
 from fermoe.datasets import load_dataset
 from fermoe.files import PROJECT_ROOT, digest, write_json
 from fermoe.report import write_report
@@ -19,7 +20,6 @@ from fermoe.runner import Outcome, Runner, default_workers
 from fermoe.runs import exclusive, finished_runs
 from fermoe.study import ANALYSES_BEFORE, MODEL, REPORT, TRAINING, Run, Study, expand, load_study, training_configs
 from fermoe.tables import rebuild_tables
-from fermoe.training import load_data
 
 
 def default_out(study: Study) -> Path:

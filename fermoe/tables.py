@@ -15,6 +15,7 @@ import pandas as pd
 
 from fermoe import statistics
 from fermoe.claims import claims_table
+from fermoe.config import own_test_crop
 from fermoe.evaluation import read_predictions
 from fermoe.files import write_csv
 from fermoe.leaks import leak_table
@@ -22,7 +23,6 @@ from fermoe.robustness import NOTEBOOK as ROBUSTNESS
 from fermoe.robustness import read_outcomes, robustness_table
 from fermoe.runs import finished_runs
 from fermoe.selection import selection_table
-from fermoe.training import own_test_crop
 
 ACCURACY_COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "split", "correct", "images", "accuracy",

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fermoe.batches import Data, load_data
+from fermoe.config import TrainConfig, model_config
 from fermoe.datasets import fingerprint
 from fermoe.errors import UserError
-from fermoe.model import ExpressNetMoE, ExpressNetOutput
-from fermoe.training import Data, TrainConfig, load_data, model_config, pick_device
+from fermoe.model import ExpressNetMoE, ExpressNetOutput, joined
+from fermoe.training import pick_device
 from fermoe.transforms import NORMALISATIONS, as_images
 from fermoe.weights import load_weights
 
@@ -61,12 +63,9 @@ class TrainedRun:
         parts = []
         for batch in images.split(BATCH):
             out = self.model(self.normalise(batch if change is None else change(batch)))
-            parts.append(out)
-        return ExpressNetOutput(
-            torch.cat([part.logits.float().cpu() for part in parts]),
-            {name: torch.cat([part.gates[name].float().cpu() for part in parts]) for name in parts[0].gates},
-            {name: torch.cat([part.features[name].float().cpu() for part in parts]) for name in parts[0].features},
-        )
+            gates, features = ({k: v.float().cpu() for k, v in named.items()} for named in (out.gates, out.features))
+            parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, features))
+        return joined(parts)
 
 
 def open_run(run: Mapping[str, Any], root: str | None = None, data: Data | None = None) -> TrainedRun:

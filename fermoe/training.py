@@ -6,11 +6,9 @@ Each epoch draws from generators seeded by (seed, epoch), so a resumed run repea
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,135 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fermoe import evaluation
-from fermoe.datasets import DATASETS, fingerprint, load_dataset, protocol_splits
+from fermoe.batches import Data, Feed, load_data
+from fermoe.config import TrainConfig, model_config
+from fermoe.datasets import fingerprint
 from fermoe.errors import UserError
 from fermoe.files import atomic, digest, write_csv
-from fermoe.model import ExpressNetMoE, ExpressNetOutput, ModelConfig, parameter_counts
-from fermoe.pixels import pixels, readable
+from fermoe.model import ExpressNetMoE, ExpressNetOutput, joined, parameter_counts
 from fermoe.runs import exclusive, read_result, write_result
-from fermoe.transforms import NORMALISATIONS, as_images, augment, pipeline_name
 from fermoe.weights import load_initial_weights, load_weights, save_weights
 
 NOTEBOOK = "04_training"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run. The defaults are the paper's, but for the data, the model's size and the protocol.
-
-    `crop` is what the training images get; `test_crop` None gives the test images the same, except under the published
-    protocol on a dataset that the authors test uncropped. `normalisation` None means the protocol's own.
-    """
-
-    dataset: str = "synthetic"
-    root: str | None = None
-    dataset_options: Mapping[str, Any] = field(default_factory=dict)
-    protocol: str = "audited"
-    variant: str = "full"
-    model: str = "miniature"
-    crop: str = "none"
-    test_crop: str | None = None
-    normalisation: str | None = None
-    augmentation: str = "none"
-    weights: str = "random"
-    seed: int = 0
-    epochs: int = 15
-    patience: int = 5
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    decay: float = 0.95
-    label_smoothing: float = 0.1
-    skip_unreadable: bool = False
-
-    def __post_init__(self) -> None:
-        # A batch of one image has no variance for batch norm. YAML reads 1e-4 as text.
-        for name, least in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("seed", 0)):
-            if type(value := getattr(self, name)) is not int or value < least:
-                raise UserError(f"{name} is {value!r}", fix=f"give a whole number of at least {least}")
-        for name in ("learning_rate", "decay"):
-            if not isinstance(value := getattr(self, name), int | float) or not 0 < value < math.inf:
-                raise UserError(f"{name} is {value!r}", fix="give a number above 0, such as 0.0001")
-        if not isinstance(self.label_smoothing, int | float) or not 0 <= self.label_smoothing <= 1:
-            raise UserError(f"label_smoothing is {self.label_smoothing!r}", fix="give a number from 0 to 1")
-        if self.protocol == "published" and self.augmentation != "none":
-            raise UserError("the published protocol has no augmentation", fix="use the audited protocol")
-        if self.test_crop is None:
-            object.__setattr__(self, "test_crop", own_test_crop(self.dataset, self.protocol, self.crop))
-        if self.normalisation is None:
-            object.__setattr__(self, "normalisation", self._own_normalisation())
-        pipeline_name(str(self.normalisation), self.augmentation)
-
-    def _own_normalisation(self) -> str:
-        if self.protocol == "published":
-            return "bgr_unit"
-        return "vggface2" if self.weights.startswith("vggface2") else "imagenet"
-
-    @property
-    def pipeline(self) -> str:
-        return pipeline_name(str(self.normalisation), self.augmentation)
-
-    def parameters(self) -> dict[str, Any]:
-        """What tells this run from another, for result.json; where the data lies is not part of it."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
-        # Where a weight file lies is no part of the run either; its name is.
-        kind, _, path = self.weights.partition(":")
-        values["weights"] = f"{kind}:{Path(path).name}" if path else kind
-        return {**values, "dataset_options": dict(self.dataset_options), "pipeline": self.pipeline}
-
-    @property
-    def run_id(self) -> str:
-        """A readable name and a hash of every parameter: the same on every machine."""
-        parameters = self.parameters()
-        crop = self.crop
-        if self.test_crop != own_test_crop(self.dataset, self.protocol, crop):
-            crop += f"-tested-{self.test_crop}"
-        parts = (self.dataset, self.protocol, self.variant, crop, self.pipeline, f"seed{self.seed}")
-        return "-".join((*parts, digest(parameters)))
-
-
-def own_test_crop(dataset: str, protocol: str, crop: str) -> str:
-    """What a protocol does with the test images of a run that trains on `crop`."""
-    spec = DATASETS.get(dataset)
-    uncropped = protocol == "published" and spec is not None and not spec.tested_cropped
-    return "none" if uncropped else crop
-
-
-@dataclass(frozen=True)
-class Data:
-    """A run's images on their device, row positions of its splits, and its table."""
-
-    table: pd.DataFrame
-    splits: dict[str, np.ndarray]
-    images: dict[str, np.ndarray]  # by split: uint8 (N of the whole table, C, S, S)
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.table["label"].to_numpy()
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return self.table.attrs["labels"]
-
-
-def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
-    """The dataset of a run, its splits, and its images at the model's size."""
-    table = load_dataset(
-        config.dataset, config.root, skip_unreadable=config.skip_unreadable, **dict(config.dataset_options)
-    )
-    if config.skip_unreadable and config.dataset != "synthetic":
-        table, _ = readable(table)
-    splits = protocol_splits(table, config.protocol)
-    if len(splits["train"]) < 2:
-        raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
-    size = model_config(config, len(table.attrs["labels"])).image_size
-    cropped = pixels(table, config.crop, size, progress=progress)
-    test = cropped if config.test_crop == config.crop else pixels(table, str(config.test_crop), size, progress=progress)
-    # The authors validate on cropped images even where they test uncropped ones.
-    return Data(table, splits, {"train": cropped, "validation": cropped, "test": test})
-
-
-def model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
-    return ModelConfig.named(config.model, num_classes, config.variant)
 
 
 def pick_device() -> torch.device:
@@ -162,10 +41,6 @@ def pick_device() -> torch.device:
 
 def _seed(seed: int, epoch: int, purpose: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint32)[0])
-
-
-def _to_device(pixels: np.ndarray, rows: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(pixels[rows]).to(device, non_blocking=True)
 
 
 def _autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -183,11 +58,18 @@ def place(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
     return model
 
 
+def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Rows in batches of `size`; the last may be smaller."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
 class Trainer:
     """A model with its optimiser and history; one `epoch()` at a time, saved and restored between epochs."""
 
     def __init__(self, config: TrainConfig, data: Data, device: torch.device):
         self.config, self.data, self.device = config, data, device
+        self.feed = Feed(data, config, device)
         self.identity = digest([config.parameters(), fingerprint(data.table)], 16)  # which checkpoints are its own
         torch.manual_seed(_seed(config.seed, 0, 0))
         self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
@@ -197,17 +79,6 @@ class Trainer:
         self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, eps=1e-7, fused=device.type != "mps")
         self.history: list[dict[str, float]] = []
         self.choices: list[Tensor] = []  # by epoch: the class predicted for each validation image
-
-    def _images(self, split: str, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
-        images = as_images(_to_device(self.data.images[split], rows, self.device))
-        if generator is not None and self.config.augmentation != "none":
-            images = augment(images, generator)
-        images = NORMALISATIONS[str(self.config.normalisation)](images)
-        return images.contiguous(memory_format=torch.channels_last)
-
-    def _batches(self, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
 
     def epoch(self, progress: bool) -> None:
         """Train for one epoch, evaluate on the validation images, append a row to the history."""
@@ -220,29 +91,32 @@ class Trainer:
         rows = self.data.splits["train"]
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
         labels = torch.from_numpy(self.data.labels)
-        totals = torch.zeros(2, dtype=torch.float64)
-        seen = steps = 0
-        started = time.perf_counter()
+        targets = labels[rows].to(self.device)
+        # Nothing is read back before the epoch ends: a GPU never waits for the host.
+        totals = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64, device=self.device)
+        seen = steps = position = 0
+        started, waited = time.perf_counter(), self.feed.seconds
         self.model.train()
         description = f"epoch {epoch}/{config.epochs}"
         with tqdm(total=len(rows), desc=description, unit="image", leave=False, disable=not progress) as bar:
-            for batch in self._batches(rows, config.batch_size):
+            for batch in slices(rows, config.batch_size):
+                target = targets[position : position + len(batch)]
+                position += len(batch)
                 if len(batch) == 1:
                     continue  # batch norm has no variance of one value
-                target = labels[batch].to(self.device)
                 with _autocast(self.device):
-                    out = self.model(self._images("train", batch, generator))
+                    out = self.model(self.feed.batch("train", batch, generator))
                     loss = F.cross_entropy(out.logits.float(), target, label_smoothing=config.label_smoothing)
                     objective = loss + self.model.auxiliary_loss(out)
                 self.optimizer.zero_grad(set_to_none=True)
                 objective.backward()
                 self.optimizer.step()
                 correct = (out.logits.detach().argmax(1) == target).sum()
-                totals += torch.stack([loss.detach() * len(batch), correct]).cpu()
+                totals += torch.stack([loss.detach() * len(batch), correct])
                 seen, steps = seen + len(batch), steps + 1
                 bar.update(len(batch))
-        seconds = time.perf_counter() - started
         mean_loss, accuracy = (totals / max(seen, 1)).tolist()
+        seconds = time.perf_counter() - started
         if not math.isfinite(mean_loss):
             raise UserError(f"training diverged in epoch {epoch}", fix="lower learning_rate")
         validation = self.predict("validation")
@@ -254,6 +128,7 @@ class Trainer:
                 "epoch": epoch,
                 "steps": steps,
                 "epoch_seconds": seconds,
+                "data_seconds": self.feed.seconds - waited,
                 "learning_rate": rate,
                 "loss": mean_loss,
                 "accuracy": accuracy,
@@ -267,12 +142,12 @@ class Trainer:
         """Logits and gates for a whole split, in its order, on the CPU; features are left out."""
         self.model.eval()
         parts: list[ExpressNetOutput] = []
-        for batch in self._batches(self.data.splits[split], batch_size):
+        for batch in slices(self.data.splits[split], batch_size):
             with _autocast(self.device):
-                out = self.model(self._images(split, batch))
-            parts.append(out._replace(logits=out.logits.float().cpu(), features={}))
-        gates = {name: torch.cat([part.gates[name].float().cpu() for part in parts]) for name in parts[0].gates}
-        return ExpressNetOutput(torch.cat([part.logits for part in parts]), gates, {})
+                out = self.model(self.feed.batch(split, batch))
+            gates = {name: gate.float().cpu() for name, gate in out.gates.items()}
+            parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, {}))
+        return joined(parts)
 
     @property
     def best_epoch(self) -> int:

@@ -12,6 +12,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy import stats
 
 from fermoe import explain, explain_tables, faithfulness
+from fermoe.batches import load_data
+from fermoe.config import TrainConfig
 from fermoe.datasets import load_dataset
 from fermoe.errors import UserError
 from fermoe.explain import TargetLayer
@@ -19,7 +21,6 @@ from fermoe.model import ExpressNetMoE, ExtractorConfig, ModelConfig
 from fermoe.pixels import prepare
 from fermoe.resnet import ResNetConfig
 from fermoe.trained import TrainedRun
-from fermoe.training import TrainConfig, load_data
 
 CPU = torch.device("cpu")
 

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from fermoe import interventions
+from fermoe.batches import load_data
+from fermoe.config import TrainConfig, model_config
 from fermoe.errors import UserError
 from fermoe.model import ExpressNetMoE, ModelConfig
 from fermoe.statistics import wilson_interval
 from fermoe.trained import TrainedRun
-from fermoe.training import TrainConfig, load_data, model_config
 
 CONFIG = TrainConfig(dataset_options={"train": 14, "test": 20})
 DATA = load_data(CONFIG, progress=False)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fermoe import model
 from fermoe.errors import UserError
 from fermoe.model import VARIANTS, ExpressNetMoE, ModelConfig, load_balancing_loss, parameter_counts
 from fermoe.moe import MixtureOfExperts
@@ -46,6 +47,29 @@ def test_every_variant_trains_and_evaluates_deterministically(variant: str) -> N
     assert trained | frozen == {name for name, _ in model.named_parameters()}
     model.eval()
     assert torch.equal(model(images).logits, model(images).logits)
+
+
+@pytest.mark.parametrize("images", [3, 4, 7])
+def test_large_pictures_that_pass_a_few_at_a_time_give_the_same(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, pictures, seen = miniature().eval(), torch.rand(images, 3, 64, 64), []
+    network.resnet.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr(model, "PART", 3)
+    with torch.no_grad():
+        whole = network(pictures)
+        monkeypatch.setattr(model, "LARGE", 64 * 64)
+        parts = network(pictures)
+    assert seen == [images] + {3: [3], 4: [3, 1], 7: [3, 3, 1]}[images]
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_pictures_stay_together_where_gradients_are_wanted_and_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "PART", 1)
+    monkeypatch.setattr(model, "LARGE", 1)
+    network, seen = miniature(), []
+    network.resnet.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    network(torch.rand(3, 3, 64, 64))
+    network.eval()(torch.rand(3, 3, 64, 64))
+    assert seen == [3, 3]
 
 
 @pytest.mark.parametrize(

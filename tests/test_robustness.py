@@ -16,6 +16,7 @@ from trees import refused
 
 from fermoe import claim_comparisons, robustness, robustness_plots
 from fermoe.claim_rules import NOT_TESTED
+from fermoe.config import TrainConfig
 from fermoe.perturbations import PERTURBATIONS
 from fermoe.robustness import (
     Outcomes,
@@ -28,7 +29,6 @@ from fermoe.robustness import (
 )
 from fermoe.runs import finished_runs
 from fermoe.trained import open_runs
-from fermoe.training import TrainConfig
 
 # Toy sets lack some class, and evaluation says so.
 pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")

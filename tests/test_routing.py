@@ -9,13 +9,14 @@ import pytest
 from sklearn.metrics import mutual_info_score
 
 from fermoe import claim_comparisons, routing
+from fermoe.config import TrainConfig
 from fermoe.errors import UserError
 from fermoe.evaluation import gates_of, read_predictions
 from fermoe.files import write_csv
 from fermoe.runs import finished_runs
 from fermoe.statistics import wilson_interval
 from fermoe.tables import read_tables
-from fermoe.training import TrainConfig, train
+from fermoe.training import train
 
 # Toy sets lack some class, and evaluation says so.
 pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")

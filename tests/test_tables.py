@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from fermoe.config import TrainConfig
 from fermoe.evaluation import metrics, predictions_table, write_predictions
 from fermoe.files import write_json
 from fermoe.report_tables import comparison, learned_from, linked, measures_over_seeds, table_or_note
 from fermoe.robustness import Outcomes, write_outcomes
 from fermoe.runs import finished_runs, write_result
 from fermoe.tables import ablation_table, accuracy_table, read_tables, rebuild_tables
-from fermoe.training import TrainConfig
 
 NAMES = ("a", "b", "c")
 

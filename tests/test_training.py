@@ -24,11 +24,13 @@ import trees
 from trees import refused
 
 from fermoe import faces, training
+from fermoe.batches import load_data
+from fermoe.config import TrainConfig
 from fermoe.datasets import fingerprint, load_dataset
 from fermoe.evaluation import probabilities_of
 from fermoe.files import write_json
 from fermoe.runs import exclusive, finished_runs, read_result
-from fermoe.training import TrainConfig, Trainer, load_data, train
+from fermoe.training import Trainer, train
 
 # Toy sets lack some class, and evaluation says so.
 pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")
@@ -48,7 +50,7 @@ def quietly(config: TrainConfig, directory: Path) -> dict[str, Any]:
 
 def trace(directory: Path) -> tuple[str, bytes, bytes, bytes]:
     """What must not depend on interruptions: the history but for its times, the weights, the predictions."""
-    history = pd.read_csv(directory / "history.csv", dtype=str).drop(columns="epoch_seconds")
+    history = pd.read_csv(directory / "history.csv", dtype=str).drop(columns=["epoch_seconds", "data_seconds"])
     files = [(directory / name).read_bytes() for name in ("best.safetensors", "predictions.csv", "validation.csv")]
     return (history.to_csv(index=False), *files)  # type: ignore[return-value]
 
@@ -186,17 +188,15 @@ class Interrupted(Exception):
 
 def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Stop after an epoch's first step, as Ctrl-C would."""
-    whole = Trainer.epoch
+    whole, slices = Trainer.epoch, training.slices
+
+    def some(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        yield next(slices(rows, size))
+        raise Interrupted
 
     def epoch(self: Trainer, progress: bool) -> None:
         if len(self.history) + 1 == number:
-            batches = self._batches
-
-            def some(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-                yield next(batches(rows, size))
-                raise Interrupted
-
-            self._batches = some  # type: ignore[method-assign]
+            monkeypatch.setattr(training, "slices", some)
         whole(self, progress)
 
     monkeypatch.setattr(Trainer, "epoch", epoch)
@@ -229,7 +229,8 @@ def test_a_run_stopped_between_training_and_result_is_evaluated_again(finished: 
 
 KILLED = """
 import sys, torch
-from fermoe.training import TrainConfig, train
+from fermoe.config import TrainConfig
+from fermoe.training import train
 torch.set_num_threads(1)
 options = {"train": 48, "test": 16}
 train(TrainConfig(dataset_options=options, epochs=3, batch_size=16, learning_rate=1e-3), sys.argv[1])
@@ -492,6 +493,31 @@ def test_augmentation_changes_training_but_not_evaluation(tmp_path: Path) -> Non
     for trainer in trainers:
         trainer.epoch(progress=False)
     assert trainers[0].history[0]["loss"] != trainers[1].history[0]["loss"]
+
+
+def test_the_time_spent_waiting_for_batches_is_part_of_the_epoch(finished: Path) -> None:
+    history = pd.read_csv(finished / "history.csv")
+    assert (history["data_seconds"] > 0).all()
+    assert (history["data_seconds"] < history["epoch_seconds"]).all()
+
+
+def test_the_history_holds_the_mean_loss_and_accuracy_of_the_epochs_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(SHORT, load_data(SHORT, progress=False), torch.device("cpu"))
+    steps: list[tuple[int, float, int]] = []
+    original = training.F.cross_entropy
+
+    def watched(logits: torch.Tensor, target: torch.Tensor, **settings: float) -> torch.Tensor:
+        loss = original(logits, target, **settings)
+        if trainer.model.training:
+            steps.append((len(target), loss.item(), int((logits.argmax(1) == target).sum())))
+        return loss
+
+    monkeypatch.setattr(training.F, "cross_entropy", watched)
+    trainer.epoch(progress=False)
+    images = sum(count for count, _, _ in steps)
+    assert images == len(trainer.data.splits["train"])
+    assert trainer.history[0]["loss"] == pytest.approx(sum(n * loss for n, loss, _ in steps) / images, rel=1e-6)
+    assert trainer.history[0]["accuracy"] == sum(right for _, _, right in steps) / images
 
 
 def test_predictions_do_not_depend_on_the_batch_size_of_evaluation() -> None:
