@@ -132,13 +132,12 @@ def _with_gradient(x: Tensor) -> Tensor:
     return x if x.requires_grad else x.detach().requires_grad_()
 
 
-def layer_maps(
+def layer_cells(
     trained: TrainedRun, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
 ) -> list[Floats]:
-    """One array of maps (N, S, S) per layer, from one pass over images (N, 3, S, S) in [0, 1].
+    """The maps as coarse as they are, (N, h, h) per layer, from one pass over images (N, 3, S, S) in [0, 1].
 
-    `targets` (N,) are class indices; without them each image's predicted class is explained. A map's highest value is
-    1; a map without any positive value is all zeros ("empty"): no cell speaks for the class.
+    `targets` (N,) are class indices; without them each image's predicted class is explained. No cell is negative.
     """
     if targets is not None and len(targets) != len(images):
         raise ValueError(f"{len(targets)} targets for {len(images)} images")
@@ -159,9 +158,19 @@ def layer_maps(
         )
         # The maps as they are before the library stretches them.
         parts.append([cam.get_cam_image(batch, tap, chosen, a.numpy(), g.numpy()) for tap, a, g in found])
-    size = images.shape[-1]
     coarse = {i: np.concatenate([part[place] for part in parts]) for place, i in enumerate(order)}
-    return [enlarge(np.maximum(coarse[i], 0), layer.centres, size) for i, layer in enumerate(layers)]
+    return [np.maximum(coarse[i], 0) for i in range(len(layers))]
+
+
+def layer_maps(
+    trained: TrainedRun, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
+) -> list[Floats]:
+    """One array of maps (N, S, S) per layer, of `layer_cells`.
+
+    A map's highest value is 1; a map without any positive value is all zeros ("empty"): no cell speaks for the class.
+    """
+    cells = layer_cells(trained, images, layers, targets)
+    return [enlarge(found, layer.centres, images.shape[-1]) for found, layer in zip(cells, layers, strict=True)]
 
 
 def saliency_maps(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,7 @@ from fermoe.faithfulness import (
     removal,
     with_interval,
 )
+from fermoe.files import reading_arrays, write_arrays
 from fermoe.model import ExpressNetMoE
 from fermoe.statistics import mean_interval
 from fermoe.trained import TrainedRun
@@ -39,6 +43,8 @@ COLUMNS = (
     "ci_high", "images", "run", "layer", "side",
 )  # fmt: skip
 """Of grad_cam.csv."""
+
+NOTEBOOK = "06_grad_cam"
 
 FINE_SIDE = 4
 """Where the last map has fewer cells per side, the last one that has as many is measured too."""
@@ -89,12 +95,18 @@ class Evidence:
 
     run: Mapping[str, Any]  # the columns that name it
     layer: TargetLayer
-    maps: Floats  # (N, S, S), of the predicted classes
+    cells: Floats  # (N, h, h), the maps of the predicted classes
+    size: int  # S, pixels per side of the picture
     labels: NDArray[np.int64]  # (N,)
     predicted: NDArray[np.int64]  # (N,)
     boxes: Mapping[str, Floats]  # (N, 4) per part of the face; empty where they are not known
     removal: Removal | None = None
     redrawn: Floats | None = None  # (draws,)
+
+    @functools.cached_property
+    def maps(self) -> Floats:
+        """The cells as maps of the picture: (N, S, S)."""
+        return explain.enlarge(self.cells, self.layer.centres, self.size)
 
 
 def explain_run(
@@ -122,20 +134,21 @@ def explain_run(
     predicted = predict(pictures).argmax(1).numpy()
     last = [explain.target_layer(trained.model, branch) for branch in explain.branches(trained.model)]
     fine = [explain.target_layer(trained.model, x.branch, FINE_SIDE) for x in last if x.side < FINE_SIDE]
-    maps = explain.layer_maps(trained, pictures, [*last, *fine], predicted.tolist())
+    cells = explain.layer_cells(trained, pictures, [*last, *fine], predicted.tolist())
+    found = [
+        Evidence(names, layer, cell, pictures.shape[-1], labels, predicted, boxes)
+        for layer, cell in zip([*last, *fine], cells, strict=True)
+    ]
     checked, used = _spread(len(rows), CHECKED), _spread(len(rows), removals)
-    some = (pictures[torch.from_numpy(checked)], last, [m[checked] for m in maps[: len(last)]], predicted[checked])
+    some_maps = [item.maps[checked] for item in found[: len(last)]]
+    some = (pictures[torch.from_numpy(checked)], last, some_maps, predicted[checked])
     redrawn = random_weights_correlations(trained, *some, draws, seed)
-    found = []
-    for i, layer in enumerate([*last, *fine]):
-        evidence = Evidence(names, layer, maps[i], labels, predicted, boxes)
-        if i < len(last):
-            rng = _generator(seed, trained.name, layer.name)
-            some_maps = (pictures[torch.from_numpy(used)], maps[i][used], layer, predicted[used], labels[used])
-            result = removal(predict, *some_maps, rng)
-            result = dataclasses.replace(result, kept=used[result.kept])
-            evidence = dataclasses.replace(evidence, removal=result, redrawn=redrawn[i])
-        found.append(evidence)
+    for i, layer in enumerate(last):
+        rng = _generator(seed, trained.name, layer.name)
+        shown = (pictures[torch.from_numpy(used)], found[i].maps[used], layer, predicted[used], labels[used])
+        result = removal(predict, *shown, rng)
+        result = dataclasses.replace(result, kept=used[result.kept])
+        found[i] = dataclasses.replace(found[i], removal=result, redrawn=redrawn[i])
     return sorted(found, key=lambda item: (explain.BRANCHES.index(item.layer.branch), item.layer.side))
 
 
@@ -147,6 +160,47 @@ def _spread(count: int, wanted: int) -> NDArray[np.int64]:
 def _generator(seed: int, *names: str) -> np.random.Generator:
     """A generator for what these names stand for: a number does not depend on what else is computed."""
     return np.random.default_rng([seed, zlib.crc32(" ".join(names).encode())])
+
+
+def write_evidence(path: str | Path, evidence: Sequence[Evidence]) -> None:
+    """Keep what the table is computed from, cells and not maps, in a compressed array file."""
+    heads: list[str] = []
+    arrays: dict[str, NDArray[Any]] = {}
+    for i, item in enumerate(evidence):
+        layer = {key: getattr(item.layer, key) for key in ("branch", "block", "name", "field")}
+        head = {"run": dict(item.run), "layer": layer, "size": item.size, "parts": list(item.boxes), "kinds": []}
+        arrays |= {f"{i}_cells": item.cells, f"{i}_centres": item.layer.centres}
+        arrays |= {f"{i}_labels": item.labels, f"{i}_predicted": item.predicted}
+        arrays |= {f"{i}_box_{part}": box for part, box in item.boxes.items()}
+        if item.removal is not None and item.redrawn is not None:
+            kinds = head["kinds"] = list(item.removal.probability)
+            arrays |= {f"{i}_redrawn": item.redrawn, f"{i}_kept": item.removal.kept}
+            arrays[f"{i}_probability"] = np.stack([item.removal.probability[kind] for kind in kinds])
+            arrays[f"{i}_correct"] = np.stack([item.removal.correct[kind] for kind in kinds])
+        heads.append(json.dumps(head))
+    write_arrays(path, heads=np.array(heads, dtype=np.str_), **arrays)
+
+
+def read_evidence(path: str | Path) -> list[Evidence]:
+    """Read what `write_evidence` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    found = []
+    with reading_arrays(path, fix="run notebook 06 again") as content:
+        for i, head in enumerate(map(json.loads, content["heads"].tolist())):
+            layer = TargetLayer(**head["layer"], centres=content[f"{i}_centres"])
+            boxes = {part: content[f"{i}_box_{part}"] for part in head["parts"]}
+            seen = (content[f"{i}_cells"], head["size"], content[f"{i}_labels"], content[f"{i}_predicted"])
+            item = Evidence(head["run"], layer, *seen, boxes)
+            if kinds := head["kinds"]:
+                probability, correct = (content[f"{i}_{name}"] for name in ("probability", "correct"))
+                curves = (dict(zip(kinds, values, strict=True)) for values in (probability, correct))
+                removed = Removal(content[f"{i}_kept"], *curves)
+                item = dataclasses.replace(item, removal=removed, redrawn=content[f"{i}_redrawn"])
+            found.append(item)
+    return found
 
 
 def grad_cam_table(evidence: Sequence[Evidence], seed: int = 0, resamples: int = 1000) -> pd.DataFrame:

@@ -7,11 +7,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from fermoe.errors import UserError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 """The checkout: notebooks/ and results/ live beside the package."""
@@ -61,3 +66,23 @@ def digest(value: Any, length: int = 8) -> str:
 def cache_dir() -> Path:
     """Where detections and decoded images are kept: $FERMOE_CACHE, or .cache in the checkout."""
     return Path(os.environ.get("FERMOE_CACHE") or PROJECT_ROOT / ".cache")
+
+
+def write_arrays(path: str | Path, **arrays: np.ndarray) -> None:
+    """Write named arrays of numbers or text atomically into one compressed file."""
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+@contextlib.contextmanager
+def reading_arrays(path: str | Path, fix: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a file that `write_arrays` wrote; what cannot be read or does not fit is one line to the user.
+
+    Raises:
+        UserError: the file is missing or damaged, or what is done with it fails.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            yield content
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"the answers cannot be read ({error})", where=path, fix=fix) from None

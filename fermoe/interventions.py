@@ -134,31 +134,53 @@ class Drop(NamedTuple):
         return self._asdict()
 
 
-def accuracy_drops(mixtures: Mixtures, rng: np.random.Generator) -> list[Drop]:
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Which images (N,) a network classifies correctly, unchanged and under every change of its gates.
+
+    `changes` names mixture, measure and expert of each row of `correct` (K, N): first "unchanged_accuracy", then the
+    changes. Rows of the same name are repetitions.
+    """
+
+    changes: tuple[tuple[str, str, int | None], ...]
+    correct: NDArray[np.bool_]
+
+
+def ask(mixtures: Mixtures, rng: np.random.Generator) -> Answers:
     """Every change in every mixture, and shuffled and uniform gates in both at once.
 
-    Per expert: "knock_out_drop" and "forced_drop". "shuffled_gates_drop" gives every image the gates of another,
-    averaged over `SHUFFLES` permutations; in both mixtures at once an image gets both gates of the same other image.
+    Per expert: "knock_out_drop" and "forced_drop". "shuffled_gates_drop" gives every image the gates of another, in
+    `SHUFFLES` permutations; in both mixtures at once an image gets both gates of the same other image.
     "uniform_gates_drop" uses all experts alike.
     """
-    before = mixtures.correct()
-    size = len(before)
+    size = len(mixtures.labels)
     # Drawn first, and the same for every mixture: "both" then differs from the single ones by the change alone.
     orders = [torch.from_numpy(rng.permutation(size)) for _ in range(min(SHUFFLES, size))]
     names = list(mixtures.weights)
-    right = int(before.sum())
-    found = [Drop(BOTH, "unchanged_accuracy", None, right / size, *wilson_interval(right, size), size)]
+    changes: list[tuple[str, str, int | None]] = [(BOTH, "unchanged_accuracy", None)]
+    correct = [mixtures.correct()]
 
-    def measure(where: Sequence[str], measure: str, expert: int | None, *changes: Change) -> None:
-        after = np.stack([mixtures.changed(change, where).correct() for change in changes])  # (changes, N)
-        label = where[0] if len(where) == 1 else BOTH
-        found.append(Drop(label, measure, expert, *paired_difference(after, before, rng), size))
+    def change(where: Sequence[str], measure: str, expert: int | None, function: Change) -> None:
+        changes.append((where[0] if len(where) == 1 else BOTH, measure, expert))
+        correct.append(mixtures.changed(function, where).correct())
 
     for name in names:
-        for label, change in (("knock_out_drop", knock_out), ("forced_drop", force)):
+        for measure, function in (("knock_out_drop", knock_out), ("forced_drop", force)):
             for expert in range(mixtures.weights[name].shape[1]):
-                measure([name], label, expert, partial(change, expert=expert))
+                change([name], measure, expert, partial(function, expert=expert))
     for where in [[name] for name in names] + ([names] if len(names) > 1 else []):
-        measure(where, "shuffled_gates_drop", None, *(partial(shuffle, order=order) for order in orders))
-        measure(where, "uniform_gates_drop", None, uniform)
+        for order in orders:
+            change(where, "shuffled_gates_drop", None, partial(shuffle, order=order))
+        change(where, "uniform_gates_drop", None, uniform)
+    return Answers(tuple(changes), np.stack(correct))
+
+
+def accuracy_drops(answers: Answers, rng: np.random.Generator) -> list[Drop]:
+    """What every change costs; repetitions are averaged."""
+    before, size = answers.correct[0], answers.correct.shape[1]
+    right = int(before.sum())
+    found = [Drop(*answers.changes[0], right / size, *wilson_interval(right, size), size)]
+    for name in dict.fromkeys(answers.changes[1:]):
+        after = answers.correct[[changed == name for changed in answers.changes]]  # (repetitions, N)
+        found.append(Drop(*name, *paired_difference(after, before, rng), size))
     return found

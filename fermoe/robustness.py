@@ -7,7 +7,6 @@ table follows from those (`robustness_table`).
 from __future__ import annotations
 
 import itertools
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fermoe.errors import UserError
 from fermoe.explain import boxes_in_crop
-from fermoe.files import atomic, digest
+from fermoe.files import digest, reading_arrays, write_arrays
 from fermoe.perturbations import PERTURBATIONS, SEVERITIES, perturb, usual_boxes
 from fermoe.trained import BATCH, TrainedRun
 
@@ -105,11 +103,8 @@ def measure(
 def write_outcomes(path: str | Path, outcomes: Outcomes) -> None:
     """Keep the answers in a compressed array file, a byte each."""
     conditions = np.array([f"{name}/{severity}" for name, severity in outcomes.conditions], dtype=np.str_)
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file, runs=np.array(outcomes.runs, dtype=np.str_), conditions=conditions, labels=outcomes.labels,
-            predicted=outcomes.predicted,
-        )  # fmt: skip
+    runs = np.array(outcomes.runs, dtype=np.str_)
+    write_arrays(path, runs=runs, conditions=conditions, labels=outcomes.labels, predicted=outcomes.predicted)
 
 
 def read_outcomes(path: str | Path) -> Outcomes:
@@ -118,19 +113,16 @@ def read_outcomes(path: str | Path) -> Outcomes:
     Raises:
         UserError: the file is missing, damaged, or of a version with other perturbations.
     """
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            pairs = [text.rpartition("/") for text in content["conditions"].tolist()]
-            conditions = tuple((name, int(severity)) for name, _, severity in pairs)
-            outcomes = Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
+    with reading_arrays(path, fix="run notebook 09 again") as content:
+        pairs = [text.rpartition("/") for text in content["conditions"].tolist()]
+        conditions = tuple((name, int(severity)) for name, _, severity in pairs)
+        outcomes = Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
         if outcomes.predicted.shape != (len(outcomes.runs), 1 + len(conditions), len(outcomes.labels)):
             raise ValueError("its parts do not fit together")
         unknown = sorted({name for name, _ in conditions} - PERTURBATIONS.keys())
         if unknown:
             raise ValueError(f"unknown perturbation {', '.join(unknown)}")
-        return outcomes
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"the answers cannot be read ({error})", where=path, fix="run notebook 09 again") from None
+    return outcomes
 
 
 def robustness_table(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

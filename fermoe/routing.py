@@ -7,43 +7,17 @@ shared between them, and no expert gains by its number.
 
 from __future__ import annotations
 
-import itertools
 import math
-import zlib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 from sklearn.metrics import adjusted_mutual_info_score
 
-from fermoe.config import own_test_crop
-from fermoe.errors import UserError
-from fermoe.evaluation import class_names, gates_of, read_predictions
-from fermoe.interventions import accuracy_drops, open_mixtures
-from fermoe.model import ModelConfig
 from fermoe.statistics import mean_interval, wilson_interval
-from fermoe.trained import open_runs
 
 Floats = NDArray[np.float64]
-
-SETTING = ["dataset", "protocol", "variant", "crop", "pipeline"]
-"""What runs that differ in their seed alone have in common."""
-
-COLUMNS = [
-    *(*SETTING, "seed", "mixture", "measure", "expert"),
-    *("value", "ci_low", "ci_high", "p_value", "images", "run"),
-]
-"""Of experts.csv."""
-
-PER_RUN = (
-    *("gate_entropy", "gate_margin", "dead_experts", "load_imbalance", "peak_load", "mutual_information"),
-    *("shuffled_gates_drop", "uniform_gates_drop"),
-)
-"""The measures that have one value per run and mixture, comparable between seeds; experts have no common numbering."""
 
 DEAD_BELOW = 0.01
 """An expert among the two chosen for less than one image in a hundred is called dead."""
@@ -204,42 +178,6 @@ def agreement(first: ArrayLike, second: ArrayLike) -> Agreement:
     return Agreement(information, matched(joint), matched(unrelated))
 
 
-# --- over the runs of a study ---------------------------------------------------------------------------
-
-
-def gated_runs(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The finished runs whose experts are measured: those with a gate, on faces, tested as their protocol says.
-
-    In the order in which they share their images, so that these are loaded once.
-
-    Raises:
-        UserError: there is none.
-    """
-    found = []
-    for run in runs:
-        p = run["parameters"]
-        own = p["test_crop"] == own_test_crop(p["dataset"], p["protocol"], p["crop"])
-        if ModelConfig(variant=p["variant"]).gate is not None and own and p["crop"] != "masked":
-            found.append(run)
-    if not found:
-        raise UserError("no finished run has a gate", fix="train the variant full: fermoe study quick")
-    return sorted(found, key=lambda run: [run["parameters"][key] for key in ("dataset", "protocol", "crop")])
-
-
-def _predictions(run: dict[str, Any]) -> pd.DataFrame:
-    return read_predictions(Path(run["directory"]) / "predictions.csv")
-
-
-def class_shares(run: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    """`class_by_expert` of every mixture of a run, with the label names as index."""
-    table = _predictions(run)
-    names = class_names(table)
-    return {
-        mixture: pd.DataFrame(class_by_expert(gates, table["label"], len(names)), index=pd.Index(names, name="class"))
-        for mixture, gates in gates_of(table).items()
-    }
-
-
 def gate_rows(gates: ArrayLike, labels: ArrayLike, rng: np.random.Generator, permutations: int) -> list[dict[str, Any]]:
     """Every measure of one mixture's gates (N, E): measure, expert, value, ci_low, ci_high, p_value, images.
 
@@ -271,82 +209,3 @@ def gate_rows(gates: ArrayLike, labels: ArrayLike, rng: np.random.Generator, per
     add("mutual_information", test.value, p_value=test.p_value)
     add("mutual_information_null", test.null_mean, high=test.null_high)
     return rows
-
-
-def expert_table(
-    runs: Sequence[dict[str, Any]],
-    root: str | None = None,
-    images: int | None = 1000,
-    permutations: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """The rows of experts.csv (`COLUMNS`): what the gates of every run do, and what the accuracy owes to them.
-
-    Gates are those of all test images, in the run's predictions; interventions (`accuracy_drops`) run the network on
-    `images` of them, evenly spread, which needs a real dataset's `root`. Random numbers are seeded by `seed` and the
-    run's name, so that a run's rows do not depend on the others.
-
-    Raises:
-        UserError: no run has a gate, weights are missing, or the dataset is not the runs'.
-    """
-    rows = []
-    gated = gated_runs(runs)
-    for run, trained in zip(gated, open_runs(gated, root), strict=True):
-        p = run["parameters"]
-        rng = np.random.default_rng([seed, zlib.crc32(run["run"].encode())])
-        start = {**{name: p[name] for name in (*SETTING, "seed")}, "run": run["run"]}
-        table = _predictions(run)
-        for mixture, gates in gates_of(table).items():
-            found = gate_rows(gates, table["label"], rng, permutations)
-            rows += [{**start, "mixture": mixture, **row} for row in found]
-        rows += [{**start, **drop.row()} for drop in accuracy_drops(open_mixtures(trained, images), rng)]
-    found_all = pd.DataFrame(rows, columns=COLUMNS).astype({"expert": "Int64", "p_value": float})
-    return found_all.sort_values([*SETTING, "seed", "run"], kind="stable", ignore_index=True)
-
-
-def seed_agreement(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """`agreement` of every two seeds of the same setting and mixture on the same test images; empty for one seed."""
-    choices: dict[tuple[Any, ...], list[tuple[int, pd.Series]]] = {}
-    for run in gated_runs(runs):
-        p, table = run["parameters"], _predictions(run)
-        for mixture, gates in gates_of(table).items():
-            choice = pd.Series(gates.argmax(axis=1), index=table["image"])
-            choices.setdefault((*(p[name] for name in SETTING), mixture), []).append((p["seed"], choice))
-    rows = []
-    for key, found in sorted(choices.items(), key=lambda item: item[0]):
-        ordered = sorted(found, key=lambda item: item[0])
-        for (seed, first), (other_seed, second) in itertools.combinations(ordered, 2):
-            if first.index.equals(second.index):
-                rows.append((*key, seed, other_seed, len(first), *agreement(first, second)))
-    return pd.DataFrame(rows, columns=[*SETTING, "mixture", "seed", "other_seed", "images", *Agreement._fields])
-
-
-def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """The measures `PER_RUN` by setting and mixture: mean over the seeds with Student's t interval (several seeds).
-
-    `table` is of `expert_table`; columns SETTING, mixture, measure, seeds, mean, ci_low, ci_high, lowest, highest.
-    """
-    kept = table[table["measure"].isin(PER_RUN)]
-    rows = []
-    for key, group in kept.groupby([*SETTING, "mixture", "measure"], sort=False):
-        values = group["value"]
-        rows.append((*key, len(values), *mean_interval(values), values.min(), values.max()))
-    names = [*SETTING, "mixture", "measure", "seeds", "mean", "ci_low", "ci_high", "lowest", "highest"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def against(table: pd.DataFrame, baseline: str = "full") -> pd.DataFrame:
-    """The measures `PER_RUN` of every other variant minus those of `baseline`, paired by seed, mean over the seeds.
-
-    The interval is Student's t over seeds: it says what other trainings would change. One seed has none. Columns
-    SETTING, mixture, measure, seeds, baseline, value (both means), difference, ci_low, ci_high.
-    """
-    kept = table[table["measure"].isin(PER_RUN)]
-    same = [name for name in (*SETTING, "seed", "mixture", "measure") if name != "variant"]
-    pairs = kept.merge(kept.loc[kept["variant"] == baseline, [*same, "value"]], on=same, suffixes=("", "_baseline"))
-    rows = []
-    for key, group in pairs[pairs["variant"] != baseline].groupby([*SETTING, "mixture", "measure"], sort=False):
-        means = group[["value_baseline", "value"]].mean()
-        rows.append((*key, len(group), *means, *mean_interval(group["value"] - group["value_baseline"])))
-    names = [*SETTING, "mixture", "measure", "seeds", "baseline", "value", "difference", "ci_low", "ci_high"]
-    return pd.DataFrame(rows, columns=names)

@@ -1,6 +1,6 @@
 """Figures of how experts are used and what the accuracy owes to them: `plot_x(data, ax=None, …) → ax`.
 
-Data are rows of `routing.expert_table`.
+Data are rows of `expert_tables.expert_table`.
 """
 
 from __future__ import annotations

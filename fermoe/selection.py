@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fermoe.evaluation import read_predictions
+from fermoe.files import reading_arrays
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def selection_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
         p, directory = run["parameters"], Path(run["directory"])
         if p["protocol"] != "published" or not (directory / "epochs.npz").exists():
             continue
-        with np.load(directory / "epochs.npz") as content:
+        with reading_arrays(directory / "epochs.npz", fix="delete the run and repeat it") as content:
             predicted = content["predicted"]  # (epochs, images)
         # This protocol validates on the test images, in their order.
         labels = read_predictions(directory / "predictions.csv")["label"].to_numpy()

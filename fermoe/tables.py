@@ -6,22 +6,21 @@ Everything random here is seeded by what it computes, so equal runs give equal b
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fermoe import statistics
+from fermoe import expert_tables, explain_tables, robustness, statistics
 from fermoe.claims import claims_table
 from fermoe.config import own_test_crop
 from fermoe.evaluation import read_predictions
 from fermoe.files import write_csv
 from fermoe.leaks import leak_table
-from fermoe.robustness import NOTEBOOK as ROBUSTNESS
 from fermoe.robustness import read_outcomes, robustness_table
-from fermoe.runs import finished_runs
+from fermoe.runs import finished_runs, read_result
 from fermoe.selection import selection_table
 
 ACCURACY_COLUMNS = (
@@ -145,8 +144,32 @@ def read_tables(study: str | Path) -> dict[str, pd.DataFrame]:
     }
 
 
+def _from_answers(folder: Path, runs: Sequence[dict[str, Any]]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables for which notebooks 06, 07 and 09 left the networks' answers, but for answers of other trainings."""
+    names = {run["run"] for run in runs}
+    path = folder / robustness.NOTEBOOK / "outcomes.npz"
+    if path.exists():
+        outcomes = read_outcomes(path)
+        if set(outcomes.runs) <= names:
+            yield "robustness", robustness_table(outcomes, runs)
+    path, result = folder / expert_tables.NOTEBOOK / "outcomes.npz", read_result(folder / expert_tables.NOTEBOOK)
+    if path.exists() and result:
+        answers = expert_tables.read_answers(path)
+        if answers.keys() <= names:
+            settings = (result["parameters"][key] for key in ("permutations", "seed"))
+            yield "experts", expert_tables.expert_table(runs, answers, *settings)
+    path, result = folder / explain_tables.NOTEBOOK / "outcomes.npz", read_result(folder / explain_tables.NOTEBOOK)
+    if path.exists() and result:
+        evidence = explain_tables.read_evidence(path)
+        if {item.run["run"] for item in evidence} <= names:
+            yield "grad_cam", explain_tables.grad_cam_table(evidence, result["parameters"]["seed"])
+
+
 def rebuild_tables(study: str | Path) -> dict[str, pd.DataFrame]:
-    """Write what follows from the finished runs' predictions, and the claims; the other tables come from notebooks."""
+    """Write what follows from the finished runs' predictions and kept answers, and the claims.
+
+    The tables about the data alone, crops and leaked_images, are notebook 02's and 01's.
+    """
     folder = Path(study) / "tables"
     runs = finished_runs(study)
     write_csv(folder / "accuracy.csv", accuracy_table(runs))
@@ -155,11 +178,8 @@ def rebuild_tables(study: str | Path) -> dict[str, pd.DataFrame]:
     leaked = read_tables(study).get("leaked_images")
     if leaked is not None:  # notebook 01 has looked
         write_csv(folder / "leaks.csv", leak_table(runs, leaked))
-    answers = Path(study) / "runs" / ROBUSTNESS / "outcomes.npz"
-    if answers.exists():
-        outcomes = read_outcomes(answers)
-        if set(outcomes.runs) <= {run["run"] for run in runs}:  # else they are of other trainings
-            write_csv(folder / "robustness.csv", robustness_table(outcomes, runs))
+    for name, table in _from_answers(Path(study) / "runs", runs):
+        write_csv(folder / f"{name}.csv", table)
     tables = read_tables(study)
     write_csv(folder / "claims.csv", claims_table({k: v for k, v in tables.items() if k != "claims"}))
     return read_tables(study)

@@ -24,7 +24,7 @@ from fermoe.batches import Data, Feed, load_data
 from fermoe.config import TrainConfig, model_config
 from fermoe.datasets import fingerprint
 from fermoe.errors import UserError
-from fermoe.files import atomic, digest, write_csv
+from fermoe.files import atomic, digest, write_arrays, write_csv
 from fermoe.model import ExpressNetMoE, ExpressNetOutput, joined, parameter_counts
 from fermoe.runs import exclusive, read_result, write_result
 from fermoe.weights import load_initial_weights, load_weights, save_weights
@@ -226,8 +226,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
             trainer.save(checkpoint)
         load_weights(trainer.model, best)
         metrics = _evaluate(trainer, directory)
-        with atomic(directory / "epochs.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, predicted=torch.stack(trainer.choices).numpy())
+        write_arrays(directory / "epochs.npz", predicted=torch.stack(trainer.choices).numpy())
         result = write_result(
             directory,
             NOTEBOOK,

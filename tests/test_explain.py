@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy import stats
+from test_tables import make_run
+from trees import refused
 
 from fermoe import explain, explain_tables, faithfulness
 from fermoe.batches import load_data
@@ -17,9 +19,12 @@ from fermoe.config import TrainConfig
 from fermoe.datasets import load_dataset
 from fermoe.errors import UserError
 from fermoe.explain import TargetLayer
+from fermoe.files import write_csv
 from fermoe.model import ExpressNetMoE, ExtractorConfig, ModelConfig
 from fermoe.pixels import prepare
 from fermoe.resnet import ResNetConfig
+from fermoe.runs import write_result
+from fermoe.tables import rebuild_tables
 from fermoe.trained import TrainedRun
 
 CPU = torch.device("cpu")
@@ -523,7 +528,7 @@ def test_the_table_is_the_same_again_and_whatever_else_is_in_it(finished, eviden
 def test_without_boxes_and_without_errors_there_is_still_a_table(evidence):
     """Photographs have no boxes; a perfect network has no wrong predictions; a branch may have no maps at all."""
     plain = [dataclasses.replace(item, boxes={}, labels=item.predicted) for item in evidence]
-    plain[1] = dataclasses.replace(plain[1], maps=0 * plain[1].maps)
+    plain[1] = dataclasses.replace(plain[1], cells=0 * plain[1].cells)
     table = explain_tables.grad_cam_table(plain, resamples=200)
     assert not table["measure"].str.contains("share|ratio").any()
     wrong = table[table["group"] == "wrong"].set_index("measure")
@@ -532,6 +537,43 @@ def test_without_boxes_and_without_errors_there_is_still_a_table(evidence):
     empty = table[(table["branch"] == "cnn1") & (table["side"] == 4) & (table["group"] == "all")].set_index("measure")
     assert empty.at["empty_maps", "value"] == 14
     assert np.isnan(empty.at["other_image_correlation", "value"])
+
+
+def test_the_table_follows_from_the_kept_evidence_to_the_last_digit(evidence, tmp_path):
+    explain_tables.write_evidence(tmp_path / "outcomes.npz", evidence)
+    kept = explain_tables.read_evidence(tmp_path / "outcomes.npz")
+    tables = [explain_tables.grad_cam_table(items, resamples=200).to_csv() for items in (evidence, kept)]
+    assert tables[0] == tables[1]
+    first = (tmp_path / "outcomes.npz").read_bytes()
+    explain_tables.write_evidence(tmp_path / "outcomes.npz", kept)
+    assert (tmp_path / "outcomes.npz").read_bytes() == first
+
+
+def test_a_study_rebuilds_the_table_from_the_kept_evidence_of_its_own_trainings(evidence, tmp_path):
+    run = make_run(tmp_path, variant="full")
+    for name, written in ((run, True), ("another-training", False)):
+        named = [dataclasses.replace(item, run={**item.run, "run": name}) for item in evidence]
+        explain_tables.write_evidence(tmp_path / "runs" / explain_tables.NOTEBOOK / "outcomes.npz", named)
+        write_result(tmp_path / "runs" / explain_tables.NOTEBOOK, explain_tables.NOTEBOOK, {"seed": 3})
+        path = tmp_path / "tables" / "grad_cam.csv"
+        path.unlink(missing_ok=True)
+        rebuild_tables(tmp_path)
+        assert path.exists() == written
+        if written:
+            write_csv(tmp_path / "expected.csv", explain_tables.grad_cam_table(named, 3))
+            assert path.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "no numbers"])
+def test_evidence_that_cannot_be_read_is_one_line(evidence, tmp_path, damage):
+    path = tmp_path / "outcomes.npz"
+    if damage == "cut":
+        explain_tables.write_evidence(path, evidence)
+        path.write_bytes(path.read_bytes()[:-1000])
+    if damage == "no numbers":
+        np.savez(path, heads=np.array(["{}"]))
+    with refused("the answers cannot be read", "run notebook 06 again"):
+        explain_tables.read_evidence(path)
 
 
 def test_class_table(evidence):

@@ -93,7 +93,7 @@ def test_a_shuffle_hands_weights_on_and_a_dense_gate_is_dense(mixtures):
 
 def test_a_change_leaves_the_original_as_it_was(mixtures):
     before = {name: weights.clone() for name, weights in mixtures.weights.items()}
-    interventions.accuracy_drops(mixtures, np.random.default_rng(0))
+    interventions.ask(mixtures, np.random.default_rng(0))
     assert all(torch.equal(mixtures.weights[name], weights) for name, weights in before.items())
 
 
@@ -118,9 +118,14 @@ def decided():
     return interventions.Mixtures(model, inputs, {"cnn": gates, "expression": gates}, LABELS)
 
 
+def drops_of(mixtures):
+    rng = np.random.default_rng(0)
+    return interventions.accuracy_drops(interventions.ask(mixtures, rng), rng)
+
+
 @pytest.fixture
 def drops(decided):
-    found = interventions.accuracy_drops(decided, np.random.default_rng(0))
+    found = drops_of(decided)
     return {(drop.mixture, drop.measure, drop.expert): drop for drop in found}
 
 
@@ -152,7 +157,7 @@ def test_gates_that_are_the_same_for_every_image_cannot_be_shuffled(decided):
     same = decided.weights["expression"][:1].expand(100, 4)
     decided = dataclasses.replace(decided, weights={"expression": same}, inputs={"expression": torch.zeros(100, 64)})
     decided.model.head = nn.Linear(64, 4)
-    found = interventions.accuracy_drops(decided, np.random.default_rng(0))
+    found = drops_of(decided)
     shuffled = next(drop for drop in found if drop.measure == "shuffled_gates_drop")
     assert shuffled[3:6] == (0, 0, 0)
     assert {drop.mixture for drop in found} == {"expression", "both"}
@@ -170,5 +175,5 @@ def test_a_network_without_gates_is_refused(variant):
 def test_few_images_are_spread_over_the_test_split(run):
     found = interventions.open_mixtures(run, 5)
     assert found.labels.tolist() == run.labels(run.rows(5)).tolist()
-    drops = interventions.accuracy_drops(found, np.random.default_rng(0))
+    drops = drops_of(found)
     assert {drop.images for drop in drops} == {5}

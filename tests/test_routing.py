@@ -1,21 +1,24 @@
 """Hand-made gates with known values; loops, scikit-learn and brute force; the table of small trained runs."""
 
+import dataclasses
 import itertools
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import mutual_info_score
+from trees import refused
 
-from fermoe import claim_comparisons, routing
+from fermoe import claim_comparisons, expert_tables, routing
 from fermoe.config import TrainConfig
 from fermoe.errors import UserError
 from fermoe.evaluation import gates_of, read_predictions
 from fermoe.files import write_csv
-from fermoe.runs import finished_runs
+from fermoe.runs import finished_runs, write_result
 from fermoe.statistics import wilson_interval
-from fermoe.tables import read_tables
+from fermoe.tables import read_tables, rebuild_tables
 from fermoe.training import train
 
 # Toy sets lack some class, and evaluation says so.
@@ -226,12 +229,17 @@ def like(run, **parameters):
 
 
 @pytest.fixture(scope="module")
-def table(study):
-    return routing.expert_table(finished_runs(study), images=12, permutations=50)
+def answers(study):
+    return expert_tables.measure(finished_runs(study), images=12)
+
+
+@pytest.fixture(scope="module")
+def table(study, answers):
+    return expert_tables.expert_table(finished_runs(study), answers, permutations=50)
 
 
 def test_the_table_has_every_measure_of_every_gated_run(study, table):
-    assert list(table.columns) == routing.COLUMNS
+    assert list(table.columns) == expert_tables.COLUMNS
     kept = table.drop_duplicates("run")[["variant", "crop", "seed"]].to_numpy().tolist()
     assert kept == [["balanced_gate", "none", 0], ["full", "none", 0], ["full", "none", 1]]
     per_expert = {"top1_load", "top2_load", "importance", "knock_out_drop", "forced_drop"}
@@ -240,7 +248,7 @@ def test_the_table_has_every_measure_of_every_gated_run(study, table):
         if mixture == "both":
             assert counts == dict.fromkeys(("unchanged_accuracy", "shuffled_gates_drop", "uniform_gates_drop"), 1)
             continue
-        names = {*routing.PER_RUN, "mutual_information_null", *per_expert}
+        names = {*expert_tables.PER_RUN, "mutual_information_null", *per_expert}
         assert counts == {name: 4 if name in per_expert else 1 for name in names}
         experts = rows[rows["measure"].isin(per_expert)].groupby("measure")["expert"].apply(list)
         assert (experts.apply(lambda numbers: numbers == [0, 1, 2, 3])).all()
@@ -272,11 +280,45 @@ def test_intervals_contain_their_values(table):
 
 def test_a_runs_rows_do_not_depend_on_the_others(study, table):
     alone = [run for run in finished_runs(study) if run["run"] == table["run"].iloc[-1]]
-    again = routing.expert_table(alone, images=12, permutations=50)
+    answers = expert_tables.measure(alone, images=12)
+    again = expert_tables.expert_table(alone, answers, permutations=50)
     rows = table[table["run"] == table["run"].iloc[-1]].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, rows)
-    other = routing.expert_table(alone, images=12, permutations=50, seed=1)
+    other = expert_tables.expert_table(alone, answers, permutations=50, seed=1)
     assert not other["p_value"].equals(rows["p_value"])
+
+
+def test_the_table_is_rebuilt_from_the_kept_answers_without_the_networks(study, table, answers, tmp_path):
+    shutil.copytree(study / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("*.safetensors"))
+    expert_tables.write_answers(tmp_path / "runs" / expert_tables.NOTEBOOK / "outcomes.npz", answers)
+    write_result(tmp_path / "runs" / expert_tables.NOTEBOOK, expert_tables.NOTEBOOK, {"permutations": 50, "seed": 0})
+    rebuild_tables(tmp_path)
+    write_csv(tmp_path / "experts.csv", table)
+    assert (tmp_path / "tables" / "experts.csv").read_bytes() == (tmp_path / "experts.csv").read_bytes()
+
+
+def test_answers_of_other_trainings_leave_the_table_as_it_is(study, answers, tmp_path):
+    shutil.copytree(study / "runs", tmp_path / "runs")
+    strange = {f"{name}-retrained": found for name, found in answers.items()}
+    expert_tables.write_answers(tmp_path / "runs" / expert_tables.NOTEBOOK / "outcomes.npz", strange)
+    write_result(tmp_path / "runs" / expert_tables.NOTEBOOK, expert_tables.NOTEBOOK, {"permutations": 50, "seed": 0})
+    write_csv(tmp_path / "tables" / "experts.csv", pd.DataFrame(columns=expert_tables.COLUMNS))
+    rebuild_tables(tmp_path)
+    assert (tmp_path / "tables" / "experts.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "other shape"])
+def test_answers_that_cannot_be_read_are_one_line(answers, tmp_path, damage):
+    path = tmp_path / "outcomes.npz"
+    name, found = next(iter(answers.items()))
+    if damage == "other shape":
+        found = dataclasses.replace(found, correct=found.correct[1:])
+    if damage != "missing":
+        expert_tables.write_answers(path, {name: found})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    with refused("the answers cannot be read", "run notebook 07 again"):
+        expert_tables.read_answers(path)
 
 
 def test_the_file_is_read_by_the_claims_rule(study, table):
@@ -293,28 +335,28 @@ def test_runs_without_gates_faces_or_their_own_test_images_are_left_out(study):
     runs = finished_runs(study)
     others = [like(runs[0], variant="backbone"), like(runs[0], variant="no_moe"), like(runs[0], test_crop="annotated")]
     others.append(like(runs[0], crop="masked", test_crop="masked"))
-    assert routing.gated_runs([*others, *runs]) == runs
+    assert expert_tables.gated_runs([*others, *runs]) == runs
     with pytest.raises(UserError, match="no finished run has a gate"):
-        routing.gated_runs(others)
+        expert_tables.gated_runs(others)
 
 
 def test_runs_with_the_same_images_follow_each_other(study):
     run = finished_runs(study)[0]
     crops = ("none", "annotated", "none", "annotated")
     runs = [like(run, crop=crop, test_crop=crop, seed=seed) for seed, crop in enumerate(crops)]
-    assert [r["parameters"]["crop"] for r in routing.gated_runs(runs)] == ["annotated"] * 2 + ["none"] * 2
+    assert [r["parameters"]["crop"] for r in expert_tables.gated_runs(runs)] == ["annotated"] * 2 + ["none"] * 2
 
 
 def test_class_shares_carry_the_label_names(study):
-    run = routing.gated_runs(finished_runs(study))[0]
-    shares = routing.class_shares(run)
+    run = expert_tables.gated_runs(finished_runs(study))[0]
+    shares = expert_tables.class_shares(run)
     assert list(shares) == ["cnn", "expression"]
     assert list(shares["cnn"].index) == run["data"]["labels"]
     assert shares["cnn"].sum(axis=1).dropna().to_numpy() == pytest.approx(1)
 
 
 def test_seeds_are_compared_within_a_setting(study):
-    found = routing.seed_agreement(finished_runs(study))
+    found = expert_tables.seed_agreement(finished_runs(study))
     assert found[["variant", "mixture", "seed", "other_seed", "images"]].to_numpy().tolist() == [
         ["full", "cnn", 0, 1, 16],
         ["full", "expression", 0, 1, 16],
@@ -331,7 +373,7 @@ def rows_of(values):
 
 def test_means_over_seeds():
     values = [("full", 0, 0.2), ("full", 1, 0.3), ("full", 2, 0.7), ("balanced_gate", 0, 0.9)]
-    found = routing.over_seeds(rows_of(values)).set_index("variant")
+    found = expert_tables.over_seeds(rows_of(values)).set_index("variant")
     half = 4.302653 * np.std([0.2, 0.3, 0.7], ddof=1) / math.sqrt(3)  # t of two degrees of freedom
     assert found.loc["full", ["seeds", "lowest", "highest"]].tolist() == [3, 0.2, 0.7]
     assert found.loc["full", ["mean", "ci_low", "ci_high"]].tolist() == pytest.approx([0.4, 0.4 - half, 0.4 + half])
@@ -342,10 +384,10 @@ def test_means_over_seeds():
 def test_variants_are_compared_seed_by_seed():
     values = [("full", 0, 0.2), ("full", 1, 0.6), ("balanced_gate", 0, 0.3), ("balanced_gate", 1, 0.7)]
     values += [("balanced_gate", 2, 0.0), ("dense_gate", 1, 0.1)]
-    found = routing.against(rows_of(values)).set_index("variant")
+    found = expert_tables.against(rows_of(values)).set_index("variant")
     # The difference is the same in both seeds: its interval has no width, although the seeds differ.
     columns = ["seeds", "baseline", "value", "difference", "ci_low", "ci_high"]
     assert found.loc["balanced_gate", columns].tolist() == pytest.approx([2, 0.4, 0.5, 0.1, 0.1, 0.1])
     assert found.loc["dense_gate", columns[:4]].tolist() == pytest.approx([1, 0.6, 0.1, -0.5])
     assert len(found) == 2
-    assert routing.against(rows_of(values[:2])).empty
+    assert expert_tables.against(rows_of(values[:2])).empty

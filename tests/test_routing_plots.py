@@ -9,7 +9,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from fermoe import plots, routing_plots
-from fermoe.routing import PER_RUN, gate_rows
+from fermoe.expert_tables import PER_RUN
+from fermoe.routing import gate_rows
 
 
 @pytest.fixture(autouse=True)
