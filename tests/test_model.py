@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from fermoe import model
 from fermoe.errors import UserError
@@ -60,6 +61,26 @@ def test_large_pictures_that_pass_a_few_at_a_time_give_the_same(images: int, mon
         parts = network(pictures)
     assert seen == [images] + {3: [3], 4: [3, 1], 7: [3, 3, 1]}[images]
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("least", "early"), [(0.5, True), (0.0, True), (-1.5, False)])
+def test_pooling_before_the_norm_gives_the_same_to_the_bit_where_the_norm_turns_nothing_round(
+    least: float, early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, pictures = miniature().eval(), torch.randn(4, 3, 64, 64)
+    for name, module in network.named_modules():
+        if ".norms." in name:
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.normal_(module.running_mean)
+            with torch.no_grad():
+                module.weight[0] = least
+    with torch.no_grad():
+        assert network.cnn1.blocks._pools_early(pictures) == early
+        found = [block(pictures) for block in (network.cnn1.blocks, network.cnn2.blocks)]
+        monkeypatch.setattr(model.Extractor, "_pools_early", lambda *_: False)
+        plain = [block(pictures) for block in (network.cnn1.blocks, network.cnn2.blocks)]
+    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
 
 
 def test_pictures_stay_together_where_gradients_are_wanted_and_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
