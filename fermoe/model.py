@@ -151,7 +151,7 @@ class Extractor(nn.Module):
         """
         if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
             return False
-        return all(bool((norm.weight >= 0).all()) for norm in self.norms)
+        return all(bool(torch.all(torch.as_tensor(norm.weight) >= 0)) for norm in self.norms)
 
 
 class LargeKernelExtractor(nn.Module):
