@@ -34,11 +34,6 @@ VARIANTS = {
 }
 
 
-# In evaluation a CPU is given large pictures a few at a time, whose maps then stay near it.
-LARGE = 128 * 128  # pixels
-PART = 8  # pictures
-
-
 @dataclass(frozen=True)
 class ExtractorConfig:
     """A stack of [conv → ReLU → dropout → batch norm] blocks, 2×2 max-pool after all but the last."""
@@ -240,12 +235,6 @@ class ExpressNetMoE(nn.Module):
 
     def forward(self, images: Tensor) -> ExpressNetOutput:
         """images (N, 3, H, W), as the input pipeline makes them → logits, gates and features."""
-        apart = not self.training and not torch.is_grad_enabled() and images.device.type == "cpu"
-        if apart and len(images) > PART and images.shape[2] * images.shape[3] >= LARGE:
-            return joined([self._together(part) for part in images.split(PART)])
-        return self._together(images)
-
-    def _together(self, images: Tensor) -> ExpressNetOutput:
         gates: dict[str, Tensor] = {}
         features: dict[str, Tensor] = {}
 

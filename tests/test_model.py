@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fermoe import model
+from fermoe import model, resnet
 from fermoe.errors import UserError
 from fermoe.model import VARIANTS, ExpressNetMoE, ModelConfig, load_balancing_loss, parameter_counts
 from fermoe.moe import MixtureOfExperts
@@ -52,14 +52,18 @@ def test_every_variant_trains_and_evaluates_deterministically(variant: str) -> N
 
 @pytest.mark.parametrize("images", [3, 4, 7])
 def test_large_pictures_that_pass_a_few_at_a_time_give_the_same(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, pictures, seen = miniature().eval(), torch.rand(images, 3, 64, 64), []
-    network.resnet.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
-    monkeypatch.setattr(model, "PART", 3)
+    network, pictures, seen = miniature().resnet.eval(), torch.rand(images, 3, 64, 64), []
+    for stage in network.stages:
+        stage[0].register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    monkeypatch.setattr(resnet, "PART", 3)
     with torch.no_grad():
         whole = network(pictures)
-        monkeypatch.setattr(model, "LARGE", 64 * 64)
+        assert seen == 4 * [images]
+        seen.clear()
+        monkeypatch.setattr(resnet, "LARGE", 64 * 64)
         parts = network(pictures)
-    assert seen == [images] + {3: [3], 4: [3, 1], 7: [3, 3, 1]}[images]
+    sizes = {3: [3], 4: [3, 1], 7: [3, 3, 1]}[images]
+    assert seen == [size for size in sizes for _ in network.stages]
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
 
 
@@ -84,10 +88,10 @@ def test_pooling_before_the_norm_gives_the_same_to_the_bit_where_the_norm_turns_
 
 
 def test_pictures_stay_together_where_gradients_are_wanted_and_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "PART", 1)
-    monkeypatch.setattr(model, "LARGE", 1)
+    monkeypatch.setattr(resnet, "PART", 1)
+    monkeypatch.setattr(resnet, "LARGE", 1)
     network, seen = miniature(), []
-    network.resnet.register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
+    network.resnet.stages[0].register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
     network(torch.rand(3, 3, 64, 64))
     network.eval()(torch.rand(3, 3, 64, 64))
     assert seen == [3, 3]
