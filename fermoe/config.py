@@ -59,13 +59,8 @@ class TrainConfig:
         if self.test_crop is None:
             object.__setattr__(self, "test_crop", own_test_crop(self.dataset, self.protocol, self.crop))
         if self.normalisation is None:
-            object.__setattr__(self, "normalisation", self._own_normalisation())
+            object.__setattr__(self, "normalisation", own_normalisation(self.protocol, self.weights))
         pipeline_name(str(self.normalisation), self.augmentation)
-
-    def _own_normalisation(self) -> str:
-        if self.protocol == "published":
-            return "bgr_unit"
-        return "vggface2" if self.weights.startswith("vggface2") else "imagenet"
 
     @property
     def pipeline(self) -> str:
@@ -95,6 +90,13 @@ def own_test_crop(dataset: str, protocol: str, crop: str) -> str:
     spec = DATASETS.get(dataset)
     uncropped = protocol == "published" and spec is not None and not spec.tested_cropped
     return "none" if uncropped else crop
+
+
+def own_normalisation(protocol: str, weights: str) -> str:
+    """The pixel values that a protocol gives a network which starts from `weights`."""
+    if protocol == "published":
+        return "bgr_unit"
+    return "vggface2" if weights.startswith("vggface2") else "imagenet"
 
 
 def model_config(config: TrainConfig, num_classes: int) -> ModelConfig:

@@ -25,6 +25,7 @@ from fermoe.model import ModelConfig
 from fermoe.routing import Agreement, agreement, class_by_expert, gate_rows
 from fermoe.statistics import mean_interval
 from fermoe.trained import open_runs
+from fermoe.transforms import is_augmented
 
 NOTEBOOK = "07_expert_utilization"
 
@@ -47,7 +48,8 @@ PER_RUN = (
 def gated_runs(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The finished runs whose experts are measured: those with a gate, on faces, tested as their protocol says.
 
-    In the order in which they share their images, so that these are loaded once.
+    In the order in which they share their images, so that these are loaded once; augmented trainings come last, for
+    the first of a protocol stands for it in the figures.
 
     Raises:
         UserError: there is none.
@@ -60,7 +62,8 @@ def gated_runs(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             found.append(run)
     if not found:
         raise UserError("no finished run has a gate", fix="train the variant full: fermoe study quick")
-    return sorted(found, key=lambda run: [run["parameters"][key] for key in ("dataset", "protocol", "crop")])
+    axes = ("dataset", "protocol", "crop")
+    return sorted(found, key=lambda r: (*(r["parameters"][a] for a in axes), is_augmented(r["parameters"]["pipeline"])))
 
 
 def _predictions(run: dict[str, Any]) -> pd.DataFrame:

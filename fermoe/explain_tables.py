@@ -37,6 +37,7 @@ from fermoe.files import reading_arrays, write_arrays
 from fermoe.model import ExpressNetMoE
 from fermoe.statistics import mean_interval
 from fermoe.trained import TrainedRun
+from fermoe.transforms import is_augmented
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "branch", "group", "measure", "value", "ci_low",
@@ -71,12 +72,16 @@ def layer_table(model: ExpressNetMoE, min_side: int = 1) -> pd.DataFrame:
 def runs_to_explain(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The full network's runs of one setting, by seed, then the backbone's of the same setting.
 
-    The setting (protocol, crops, pipeline) is that of the first full network, of the audited protocol and with a face
-    to see where there is one. A study without a full network gives the runs of its first variant.
+    The setting (protocol, crops, pipeline) is that of the first full network, where there is one of the audited
+    protocol, with a face to see and without augmentation. A study without a full network gives the runs of its first
+    variant.
     """
 
-    def wanted(p: Mapping[str, Any]) -> tuple[bool, bool, bool]:
-        return p["variant"] != "full", p["crop"] == "masked", p["protocol"] != "audited"
+    def wanted(p: Mapping[str, Any]) -> tuple[bool, ...]:
+        return (
+            *(p["variant"] != "full", p["crop"] == "masked", p["protocol"] != "audited"),
+            is_augmented(p["pipeline"]),
+        )
 
     first = min(runs, key=lambda run: wanted(run["parameters"]))["parameters"]
     setting = ("dataset", "protocol", "crop", "test_crop", "pipeline", "model")

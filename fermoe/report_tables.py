@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
 from fermoe import published
+from fermoe.config import own_normalisation, own_test_crop
 from fermoe.plots import text_table
 from fermoe.statistics import wilson_interval
 
@@ -25,15 +27,22 @@ def learned_from(accuracy: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def comparison(accuracy: pd.DataFrame) -> pd.DataFrame:
+def comparison(accuracy: pd.DataFrame, study: str = "") -> pd.DataFrame:
     """The paper's accuracies beside the full network's here, in per cent: one row per dataset, crop and augmentation.
 
     A cell of ours is the mean over seeds, its Wilson interval for one test set of that size, and the range of the
-    seeds; "needs the data" where there is none. Runs tested otherwise than their protocol does are left out.
+    seeds; "needs the data" where there is none. `study` is the one that made `accuracy`; a row without a result names
+    the dataset's own study instead. Runs with another test crop or other pixel values than their protocol's are left
+    out.
     """
     test = accuracy[(accuracy["split"] == "test") & (accuracy["variant"] == "full") & (accuracy["crop"] != "masked")]
     test = test.assign(augmentation=[name.partition("+")[2] or "none" for name in test["pipeline"]])
-    rows = []
+    own = [
+        row.test_crop == own_test_crop(row.dataset, row.protocol, row.crop)
+        and row.pipeline.partition("+")[0] == own_normalisation(row.protocol, row.initial_weights)
+        for row in test.itertuples()
+    ]
+    test, rows = test[np.array(own, bool)], []
     for dataset, row in zip(
         published.accuracies()["dataset"], published.recomputed_accuracies().itertuples(), strict=True
     ):
@@ -41,8 +50,8 @@ def comparison(accuracy: pd.DataFrame) -> pd.DataFrame:
             "dataset": published.TITLES[dataset],
             "paper": f"{100 * row.accuracy:.2f} {_interval(row.ci_low, row.ci_high)}",
         }
-        command = {"command": f"fermoe study {dataset} --set root=DIR"}
         groups = list(test[test["dataset"] == dataset].groupby(["crop", "augmentation"]))
+        command = {"command": f"fermoe study {(study if groups else '') or dataset} --set root=DIR"}
         if not groups:
             rows.append({**paper, **_ours(test.iloc[:0]), **command})
         for (crop, augmentation), ours in groups:

@@ -59,6 +59,14 @@ def finished_runs(study_dir: str | Path, notebook: str = "04_training") -> list[
     return found
 
 
+def study_name(study_dir: str | Path) -> str:
+    """The name of the study that made a folder of results, "" where that is not known."""
+    try:
+        return str(json.loads((Path(study_dir) / "runs" / "study.json").read_text(encoding="utf-8"))["study"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
 def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
     """Finished training runs as a table: run, directory, and the parameters that tell them apart."""
     keys = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")

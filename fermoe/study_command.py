@@ -40,7 +40,7 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
         click.echo(f"{sum(run.done for run in runs)} of {len(runs)} runs are done in {directory}")
         return 0
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
-        write_json(directory / "runs" / "study.json", {"runs": [run.id for run in runs]})
+        write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         try:
             _prepare_images(study)
             outcomes = _execute(study, runs, directory, workers or default_workers(study.threads))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fermoe import expert_tables, explain_tables, robustness, statistics
 from fermoe.claims import claims_table
-from fermoe.config import own_test_crop
+from fermoe.config import own_normalisation, own_test_crop
 from fermoe.evaluation import read_predictions
 from fermoe.files import write_csv
 from fermoe.leaks import leak_table
@@ -33,7 +33,7 @@ ABLATION_COLUMNS = (
     "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs",
 )  # fmt: skip
 # What a comparison is against. Every other axis must agree between the two sides, but for what follows the compared
-# one: under another protocol the pipeline is that protocol's, and both it and the test crop follow their own rule.
+# one: protocols are compared each with its own pixel values, without augmentation, and its own test crop.
 BASELINES = {"variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "protocol": "published"}
 AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline")
 FOLLOWING = {"protocol": ("pipeline", "test_crop"), "crop": ("test_crop",)}
@@ -82,8 +82,11 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
         groups: dict[tuple[Any, ...], dict[Any, dict[int, dict[str, Any]]]] = {}
         for run in runs:
             p = run["parameters"]
-            own = own_test_crop(p["dataset"], p["protocol"], p["crop"])
-            if "test_crop" in FOLLOWING.get(contrast, ()) and p["test_crop"] != own:
+            own = {
+                "test_crop": own_test_crop(p["dataset"], p["protocol"], p["crop"]),
+                "pipeline": own_normalisation(p["protocol"], p["weights"]),
+            }
+            if any(p[axis] != own[axis] for axis in FOLLOWING.get(contrast, ())):
                 continue
             side = groups.setdefault(tuple(p[a] for a in held), {}).setdefault(p[contrast], {})
             side.setdefault(p["seed"], run)

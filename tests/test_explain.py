@@ -619,6 +619,6 @@ def test_runs_to_explain(names, expected):
 
 
 def test_another_pipeline_is_another_setting():
-    found = runs("full audited none 0", "full audited none 1")
-    found[1]["parameters"]["pipeline"] = "imagenet+augment"
+    found = runs("full audited none 1", "full audited none 0")
+    found[0]["parameters"]["pipeline"] = "imagenet+augment"  # first in the list, as its folder's name sorts
     assert [run["run"] for run in explain_tables.runs_to_explain(found)] == ["full audited none 0"]

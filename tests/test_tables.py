@@ -96,6 +96,16 @@ def test_a_contrast_varies_one_axis_only(tmp_path: Path) -> None:
     }
 
 
+def test_protocols_are_compared_each_with_its_own_input_without_augmentation(tmp_path: Path) -> None:
+    published = make_run(tmp_path, protocol="published")
+    audited = make_run(tmp_path)
+    make_run(tmp_path, augmentation="augment")
+    make_run(tmp_path, normalisation="bgr_unit")
+    table = ablation_table(finished_runs(tmp_path))
+    (row,) = table[table["contrast"] == "protocol"].itertuples()
+    assert row.runs == f"{published} {audited}"
+
+
 def test_networks_tested_otherwise_than_trained_are_a_contrast_of_their_own(tmp_path: Path) -> None:
     for crop, tested in (("none", None), ("blazeface", None), ("blazeface", "none")):
         make_run(tmp_path, crop=crop, test_crop=tested)
@@ -176,7 +186,9 @@ def test_several_crops_stand_in_rows_of_their_own_beside_the_paper(tmp_path: Pat
         for seed in (0, 1):
             make_run(tmp_path, dataset="rafdb", crop=crop, seed=seed, accuracy=accuracy, images=400)
     table = accuracy_table(finished_runs(tmp_path))
-    beside = comparison(table)
+    beside = comparison(table, "my-study")
+    assert beside["command"].value_counts()["fermoe study my-study --set root=DIR"] == 2
+    assert "fermoe study affectnet7 --set root=DIR" in beside["command"].tolist()
     rafdb = beside[beside["dataset"] == "RAF-DB"].set_index("crop")
     assert len(beside) == 5
     for crop in ("none", "blazeface"):
@@ -184,6 +196,15 @@ def test_several_crops_stand_in_rows_of_their_own_beside_the_paper(tmp_path: Pat
         assert rafdb.at[crop, "ours, audited"].startswith(f"{100 * mine.mean():.2f} [")
         assert "2 seeds" in rafdb.at[crop, "ours, audited"]
         assert rafdb.at[crop, "ours, published"] == "not run"
+
+
+def test_runs_with_another_input_than_their_protocols_stand_not_beside_the_paper(tmp_path: Path) -> None:
+    run = make_run(tmp_path, dataset="fer2013", crop="blazeface", images=400)
+    make_run(tmp_path, dataset="fer2013", crop="blazeface", test_crop="none", images=400, accuracy=0.2)
+    make_run(tmp_path, dataset="fer2013", crop="blazeface", normalisation="bgr_unit", images=400, accuracy=0.2)
+    beside = comparison(accuracy_table(finished_runs(tmp_path))).set_index("dataset")
+    assert beside.at["FER-2013", "ours, audited"].startswith(f"{100 * correct(tmp_path, run).mean():.2f} [")
+    assert beside.at["FER-2013", "ours, audited"].endswith("1 seed")
 
 
 def test_a_study_without_the_full_network_has_nothing_beside_the_paper(tmp_path: Path) -> None:
