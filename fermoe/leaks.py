@@ -18,6 +18,7 @@ KINDS = ("identical", "identical or near")
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "leaks", "leaked_images", "images",
     "leaked_accuracy", "accuracy", "clean_accuracy", "difference", "ci_low", "ci_high", "run",
+    "test_crop",
 )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def leak_table(runs: Sequence[dict[str, Any]], leaked: pd.DataFrame) -> pd.DataF
                     **{"leaked_accuracy": correct[inside].mean(), "accuracy": correct.mean()},
                     **{"clean_accuracy": correct[~inside].mean(), "difference": float(_gain(counts))},
                     **{"ci_low": low, "ci_high": high, "run": run["run"]},
+                    "test_crop": run["parameters"].get("test_crop", ""),
                 }
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -9,10 +9,10 @@ from nbconvert import HTMLExporter
 from fermoe.files import write_text
 
 _STYLE = """
-body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff;
+body { max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff;
        font: 16px/1.55 system-ui, sans-serif; }
 h1, h2, h3 { line-height: 1.25; margin-top: 2rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: 0.85rem; display: block; overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 0.8rem; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.35rem 0.6rem; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #888; }
 img { max-width: 100%; height: auto; }

@@ -13,6 +13,12 @@ from fermoe.config import own_normalisation, own_test_crop
 from fermoe.plots import text_table
 from fermoe.statistics import wilson_interval
 
+# The column that a table's one interval belongs to, most derived first.
+_INTERVAL_OF = ("optimism", "difference", "rate", "accuracy")
+_PER_CENT = ("accuracy", "leaked_accuracy", "clean_accuracy", "selected", "rate", "relative_drop")
+_POINTS = ("optimism", "difference", "drop_difference", "shuffled_gates_drop", "uniform_gates_drop")
+_UNITS = {**dict.fromkeys(_PER_CENT, ", %"), **dict.fromkeys(_POINTS, ", points")}
+
 
 def learned_from(accuracy: pd.DataFrame) -> pd.DataFrame:
     """What the study's trainings started from and saw: one row per dataset, model, protocol and variant."""
@@ -105,9 +111,37 @@ def linked(claims: pd.DataFrame) -> pd.DataFrame:
     return claims.assign(evidence=evidence)
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A study's table for a page: the CSV has every column and digit, this what fits beside each other.
+
+    Shares of images in per cent and differences of them in points, an interval beside its value, spaces in headings.
+    Left out: run ids, p-values before their correction, columns without an entry, the test images' crop where
+    it is the training images', and the dataset where there is one.
+    """
+    shown = table.drop(columns=[name for name in ("run", "runs", "p_value") if name in table])
+    shown = shown.dropna(axis="columns", how="all")
+    if "test_crop" in shown and shown["test_crop"].equals(shown.get("crop")):
+        shown = shown.drop(columns="test_crop")
+    if "dataset" in shown and shown["dataset"].nunique() == 1:
+        shown = shown.drop(columns="dataset")
+    owner = next((name for name in _INTERVAL_OF if name in shown), None) if "ci_low" in shown else None
+    columns = {}
+    for name in shown.columns.drop(["ci_low", "ci_high"], errors="ignore"):
+        cells = shown[name]
+        if name in _UNITS:
+            cells = pd.Series(["" if np.isnan(value) else f"{100 * value:.2f}" for value in cells], index=cells.index)
+        if name == owner:
+            bounds = zip(shown["ci_low"], shown["ci_high"], strict=True)
+            cells = cells + [f" {_interval(low, high)}" for low, high in bounds]
+        if name == "p_holm":
+            cells = pd.Series([f"{p:.4f}" if p >= 0.0001 else "<0.0001" for p in cells], index=cells.index)
+        columns[name.replace("_", " ") + _UNITS.get(name, "")] = cells
+    return pd.DataFrame(columns)
+
+
 def table_or_note(tables: Mapping[str, pd.DataFrame], name: str, shown: pd.DataFrame | None = None) -> HTML | str:
     """The table `name` of a study for printing, or what was made of it, or a sentence where it has no rows."""
     table = tables.get(name)
     if table is None or table.empty:
         return f"{name}.csv has no rows: the study has not made what it needs."
-    return text_table((table if shown is None else shown).fillna(""), digits=4)
+    return text_table(readable(table if shown is None else shown).fillna(""), digits=4)

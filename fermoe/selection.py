@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "epochs", "images", "chosen_epoch", "selected",
-    "optimism", "ci_low", "ci_high", "run",
+    "optimism", "ci_low", "ci_high", "run", "test_crop",
 )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def selection_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 **{key: p[key] for key in ("dataset", "protocol", "variant", "crop", "pipeline", "seed")},
                 **{"epochs": len(correct), "images": correct.shape[1], "chosen_epoch": run["best_epoch"]},
                 **{"selected": correct.mean(axis=1).max(), "optimism": optimism, "ci_low": low, "ci_high": high},
-                "run": run["run"],
+                **{"run": run["run"], "test_crop": p.get("test_crop", "")},
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -14,7 +14,15 @@ from fermoe.datasets import load_dataset
 from fermoe.evaluation import predictions_table, write_predictions
 from fermoe.leaks import leak_table, leaked_images
 
-KEYS = {"dataset": "folder", "protocol": "audited", "variant": "full", "crop": "none", "pipeline": "x", "seed": 0}
+KEYS = {
+    "dataset": "folder",
+    "protocol": "audited",
+    "variant": "full",
+    "crop": "none",
+    "pipeline": "x",
+    "seed": 0,
+    "test_crop": "none",
+}
 
 
 def a_run(folder: Path, correct: np.ndarray) -> dict[str, object]:
@@ -40,6 +48,7 @@ def test_leaving_the_leaked_images_out_by_hand_gives_the_table(tmp_path: Path) -
     correct = rng.random(300) < np.where(inside, 0.95, 0.5)
     leaked = pd.DataFrame({"image": [f"i{k:03}" for k in range(60)], "kind": ["identical"] * 40 + ["near"] * 20})
     table = leak_table([a_run(tmp_path, correct)], leaked).set_index("leaks")
+    assert set(table["test_crop"]) == {"none"}
     for kind, count in (("identical", 40), ("identical or near", 60)):
         row = table.loc[kind]
         assert row["leaked_images"] == count

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from fermoe.config import TrainConfig
 from fermoe.evaluation import metrics, predictions_table, write_predictions
 from fermoe.files import write_json
-from fermoe.report_tables import comparison, learned_from, linked, measures_over_seeds, table_or_note
+from fermoe.report_tables import comparison, learned_from, linked, measures_over_seeds, readable, table_or_note
 from fermoe.robustness import Outcomes, write_outcomes
 from fermoe.runs import finished_runs, write_result
 from fermoe.tables import ablation_table, accuracy_table, read_tables, rebuild_tables
@@ -233,3 +233,37 @@ def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
 def test_a_table_without_rows_is_a_sentence() -> None:
     assert "no rows" in str(table_or_note({}, "experts"))
     assert "no rows" in str(table_or_note({"experts": pd.DataFrame()}, "experts"))
+
+
+def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to_the_csv() -> None:
+    table = pd.DataFrame(
+        {
+            "dataset": ["fer2013", "fer2013"],
+            "protocol": ["audited", None],
+            "crop": [None, None],
+            "difference": [-0.0378, 0.0033],
+            "ci_low": [-0.0451, -0.0033],
+            "ci_high": [-0.0305, 0.0102],
+            "p_value": [0.00001, 0.35],
+            "p_holm": [0.00004, 0.35],
+            "runs": ["a b", "c d"],
+        }
+    )
+    shown = readable(table)
+    assert list(shown) == ["protocol", "difference, points", "p holm"]
+    assert shown["difference, points"].tolist() == ["-3.78 [-4.51, -3.05]", "0.33 [-0.33, 1.02]"]
+    assert shown["p holm"].tolist() == ["<0.0001", "0.3500"]
+    both = pd.concat([table, table.assign(dataset="rafdb")])
+    assert "dataset" in readable(both)
+
+
+def test_a_printed_share_without_an_interval_is_in_per_cent_and_a_missing_one_stays_empty() -> None:
+    shown = readable(pd.DataFrame({"relative_drop": [0.1, np.nan], "severity": [1, 2]}))
+    assert shown["relative drop, %"].tolist() == ["10.00", ""]
+    assert shown["severity"].tolist() == [1, 2]
+
+
+def test_a_printed_table_shows_the_test_crop_only_where_it_differs_from_the_training_crop() -> None:
+    same = pd.DataFrame({"crop": ["none", "blazeface"], "test_crop": ["none", "blazeface"]})
+    assert list(readable(same)) == ["crop"]
+    assert readable(same.assign(test_crop="none"))["test crop"].tolist() == ["none", "none"]
