@@ -114,9 +114,9 @@ def linked(claims: pd.DataFrame) -> pd.DataFrame:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A study's table for a page: the CSV has every column and digit, this what fits beside each other.
 
-    Shares of images in per cent and differences of them in points, an interval beside its value, spaces in headings.
-    Left out: run ids, p-values before their correction, columns without an entry, the test images' crop where
-    it is the training images', and the dataset where there is one.
+    Shares of images in per cent and differences of them in points, an interval over images beside its value and one
+    over trainings in a column of its own, spaces in headings. Left out: run ids, p-values before their correction,
+    columns without an entry, the test images' crop where it is the training images', and the only dataset's name.
     """
     shown = table.drop(columns=[name for name in ("run", "runs", "p_value") if name in table])
     shown = shown.dropna(axis="columns", how="all")
@@ -126,7 +126,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         shown = shown.drop(columns="dataset")
     owner = next((name for name in _INTERVAL_OF if name in shown), None) if "ci_low" in shown else None
     columns = {}
-    for name in shown.columns.drop(["ci_low", "ci_high"], errors="ignore"):
+    for name in shown.columns.drop(["ci_low", "ci_high", "seeds_low", "seeds_high"], errors="ignore"):
         cells = shown[name]
         if name in _UNITS:
             cells = pd.Series(["" if np.isnan(value) else f"{100 * value:.2f}" for value in cells], index=cells.index)
@@ -136,6 +136,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if name == "p_holm":
             cells = pd.Series([f"{p:.4f}" if p >= 0.0001 else "<0.0001" for p in cells], index=cells.index)
         columns[name.replace("_", " ") + _UNITS.get(name, "")] = cells
+    if "seeds_low" in shown:
+        bounds = zip(shown["seeds_low"], shown["seeds_high"], strict=True)
+        columns["over trainings"] = ["" if np.isnan(low) else _interval(low, high) for low, high in bounds]
     return pd.DataFrame(columns)
 
 

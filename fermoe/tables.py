@@ -31,6 +31,7 @@ ACCURACY_COLUMNS = (
 ABLATION_COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
     "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs",
+    "seeds_low", "seeds_high",
 )  # fmt: skip
 # What a comparison is against. Every other axis must agree between the two sides, but for what follows the compared
 # one: protocols are compared each with its own pixel values, without augmentation, and its own test crop.
@@ -72,8 +73,9 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
     One contrast varies one axis and holds the others (`BASELINES`, `FOLLOWING`). "test_crop" compares networks tested
     as they were trained with networks tested otherwise, the published mismatch on FER-2013. The interval is a paired
-    bootstrap over images; p is the exact McNemar test for one seed, a sign-flip permutation over images for several;
-    `p_holm` corrects over the whole table.
+    bootstrap over images and holds the trainings fixed; `seeds_low` and `seeds_high` are Student's t interval over the
+    seeds' differences, which holds the images fixed and needs two seeds. p is the exact McNemar test for one seed, a
+    sign-flip permutation over images for several; `p_holm` corrects over the whole table.
     """
     correct = {run["run"]: _correct(run) for run in runs}
     rows = []
@@ -128,6 +130,7 @@ def _compare(
         p_value = statistics.mcnemar_exact(first[0], second[0])
     else:
         p_value = statistics.paired_permutation(first, second, rng)
+    _, seeds_low, seeds_high = statistics.mean_interval(second.mean(axis=1) - first.mean(axis=1))
     return {
         "seeds": len(seeds),
         "images": len(images),
@@ -136,6 +139,8 @@ def _compare(
         "ci_high": high,
         "p_value": p_value,
         "runs": " ".join(names),
+        "seeds_low": seeds_low,
+        "seeds_high": seeds_high,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_rel
 
 from fermoe.config import TrainConfig
 from fermoe.evaluation import metrics, predictions_table, write_predictions
@@ -73,6 +73,12 @@ def test_a_single_seed_is_compared_by_mcnemar_and_several_by_their_mean(tmp_path
     )
     assert table.at["backbone", "difference"] == pytest.approx(difference)
     assert table.at["backbone", "seeds"] == 2
+    shares = ([correct(tmp_path, run).mean() for run in runs] for runs in (backbone, full))
+    over_seeds = ttest_rel(*shares).confidence_interval()
+    assert table.loc["backbone", ["seeds_low", "seeds_high"]].tolist() == pytest.approx(
+        [over_seeds.low, over_seeds.high]
+    )
+    assert np.isnan(table.at["no_moe", "seeds_low"])
     assert set(table.at["backbone", "runs"].split()) == {*full, *backbone}
 
     a, b = correct(tmp_path, full[1]), correct(tmp_path, lone)
@@ -247,10 +253,13 @@ def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to
             "p_value": [0.00001, 0.35],
             "p_holm": [0.00004, 0.35],
             "runs": ["a b", "c d"],
+            "seeds_low": [-0.068, np.nan],
+            "seeds_high": [-0.007, np.nan],
         }
     )
     shown = readable(table)
-    assert list(shown) == ["protocol", "difference, points", "p holm"]
+    assert list(shown) == ["protocol", "difference, points", "p holm", "over trainings"]
+    assert shown["over trainings"].tolist() == ["[-6.80, -0.70]", ""]
     assert shown["difference, points"].tolist() == ["-3.78 [-4.51, -3.05]", "0.33 [-0.33, 1.02]"]
     assert shown["p holm"].tolist() == ["<0.0001", "0.3500"]
     both = pd.concat([table, table.assign(dataset="rafdb")])
