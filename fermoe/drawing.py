@@ -1,18 +1,18 @@
-"""Geometry and rasterising of one face: action units move features, Pillow paints them.
+"""Rasterising of one face: action units move features, Pillow paints them.
 
-Face coordinates: x to the picture's right, y down, the middle of the head at (0, 0), half the head's height
-as unit (skull top at y = -1, chin of a closed mouth at y = 1). Vertices are rounded to whole pixels before
-painting and noise to whole grey levels after it, so that the same factors give the same bytes everywhere.
+Features are given in face coordinates (:mod:`fermoe.framing`). Vertices are rounded to whole pixels before painting
+and noise to whole grey levels after it, so that the same factors give the same bytes everywhere.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+
+from fermoe.framing import FACE_TOP, FULL_DROP, TURN, Frame, head_outline
 
 FRAMINGS = ("scene", "tight")
 
@@ -22,13 +22,7 @@ Point = tuple[float, float]
 UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 26)
 """The action units that the drawing knows."""
 
-_TOP = -0.80  # the face box starts here: above the highest brow, below the skull's top
-FULL_DROP = 0.22
-"""How far the fullest jaw drop lowers the chin, in half head heights."""
-_MARGIN = 2  # pixels around the outline, so that no blur carries the expression out of the box
-
-_TURN = np.linspace(0, 2 * np.pi, 49)[:-1]
-_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)[::2]
+_CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], axis=1)[::2]
 _SPAN = np.linspace(-1, 1, 17)
 _HALF = np.linspace(0, 1, 7)
 
@@ -53,54 +47,6 @@ def _ramp(colours: tuple[Colour, ...], position: float) -> Colour:
     at = position * (len(colours) - 1)
     below = min(int(at), len(colours) - 2)
     return _mix(colours[below], colours[below + 1], at - below)
-
-
-def _outline(f: Mapping[str, Any], drop: float) -> np.ndarray:
-    """The head's outline (48, 2) with the chin lowered by `drop`."""
-    x, y = np.cos(_TURN), np.sin(_TURN)
-    power = np.where(y > 0, 0.95 - 0.3 * f["jaw_width"], 0.95)
-    x = f["face_width"] * np.sign(x) * np.abs(x) ** power * (1 - 0.12 * np.clip(y, 0, 1))
-    share = np.clip((y - 0.25) / 0.6, 0, 1)  # a dropping jaw moves nothing above the nose tip
-    return np.stack([x, y + drop * share * share * (3 - 2 * share)], axis=1)
-
-
-class Frame:
-    """Where a face lies in its picture: face coordinates to pixels."""
-
-    def __init__(self, f: Mapping[str, Any], framing: str, size: int) -> None:
-        self.f, self.size = f, size
-        roll = math.radians(f["roll"])
-        self.turn = np.array([[math.cos(roll), math.sin(roll)], [-math.sin(roll), math.cos(roll)]])
-        yaw, pitch = math.radians(f["yaw"]), math.radians(f["pitch"])
-        self.yaw, self.pitch = (math.cos(yaw), math.sin(yaw)), math.sin(pitch)
-        outline = _outline(f, FULL_DROP)
-        outline[:, 1] = np.maximum(outline[:, 1], _TOP)
-        turned = outline @ self.turn
-        low, high = turned.min(axis=0), turned.max(axis=0)
-        if framing == "scene":
-            self.scale = f["face_height"] * size / (1 + FULL_DROP - _TOP)
-            spare = size - 2 * (_MARGIN + 1) - (high - low) * self.scale
-            # Hair above and a neck below need some room, as in a picture that somebody composed.
-            share = np.array([0.1 + 0.8 * f["place_x"], 0.35 + 0.45 * f["place_y"]])
-            corner = _MARGIN + 1 + spare * share
-        else:
-            self.scale = size / (f["crop"] * float((high - low).max()))
-            spare = size - (high - low) * self.scale
-            corner = spare / 2 + 0.06 * size * (np.array([f["place_x"], f["place_y"]]) - 0.5)
-        self.origin = corner - low * self.scale
-        self.box = (corner - _MARGIN, corner + (high - low) * self.scale + _MARGIN)
-
-    def pixels(self, xy: np.ndarray) -> np.ndarray:
-        """Face coordinates (n, 2) to pixels (n, 2)."""
-        return self.origin + (xy @ self.turn) * self.scale
-
-    def rotated(self, xy: np.ndarray, depth: float = 0.0) -> np.ndarray:
-        """Points (n, 2) on the face's front after yaw and pitch; `depth` is how far they stand out."""
-        x, y = xy[:, 0], xy[:, 1]
-        bulge = 1 - (x / (1.15 * self.f["face_width"])) ** 2 - (0.6 * y) ** 2
-        z = 0.5 * np.sqrt(np.clip(bulge, 0.0, 1.0)) + depth
-        cosine, sine = self.yaw
-        return np.stack([x * cosine + z * sine, y + z * self.pitch], axis=1)
 
 
 class _Painter:
@@ -219,10 +165,10 @@ class _Painter:
         f, wide = self.f, self.f["face_width"]
         for sign in (-1, 1):
             self.fill(_CIRCLE * (0.11, 0.20) + (sign * wide - 0.25 * self.frame.yaw[1], 0.08), self.tone(0.85))
-        outline = _outline(f, FULL_DROP * self.au[26])
+        outline = head_outline(f, FULL_DROP * self.au[26])
         if f["hair_style"] != "bald":
             self.fill(np.minimum(_CIRCLE * (wide + 0.07, 1.02) + (0, -0.10), (9, 0.05)), self.hair)
-            outline[:, 1] = np.maximum(outline[:, 1], _TOP + 0.02 + 0.2 * np.abs(outline[:, 0]))
+            outline[:, 1] = np.maximum(outline[:, 1], FACE_TOP + 0.02 + 0.2 * np.abs(outline[:, 0]))
         for shrink, shade in ((1.0, 0.84), (0.95, 0.90), (0.90, 0.95), (0.84, 1.0)):
             self.fill(outline * (shrink, 0.75 + 0.25 * shrink), self.tone(shade))
         self.oval((0, -0.56), (0.40, 0.13), _mix(self.skin, self.light, 0.6))
@@ -353,7 +299,7 @@ class _Painter:
 
     def mask(self) -> None:
         cloth = _ramp(((40, 42, 48), (120, 170, 200), (235, 238, 240)), self.f["occlusion_shade"])
-        cover = _outline(self.f, FULL_DROP) * 0.98
+        cover = head_outline(self.f, FULL_DROP) * 0.98
         cover[:, 1] = np.maximum(cover[:, 1], 0.22 + 0.06 * np.abs(cover[:, 0]))
         self.fill(cover, cloth)
         for y in (0.5, 0.66):

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fermoe.drawing import FRAMINGS, FULL_DROP, UNITS, Frame, draw_face
+from fermoe.drawing import FRAMINGS, UNITS, draw_face
 from fermoe.errors import UserError
+from fermoe.framing import FULL_DROP, Frame
 
 __all__ = ["ACTION_UNITS", "EMOTIONS", "SyntheticConfig", "draw_face", "face_table", "labels_of"]
 
