@@ -42,7 +42,7 @@ def study(
 
     Runs that are done are skipped, so the same command goes on after an interruption.
     """
-    from fermoe.study_command import run_study  # PyTorch takes seconds to import: not for --help
+    from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
     sys.exit(run_study(name, settings, out, workers, dry_run))
@@ -61,8 +61,8 @@ def tables(study: str) -> None:
 
     Where the runs are not there, as in a fresh checkout, they are restored from its runs.tar.xz first.
     """
-    from fermoe.archive import NAME, unpack
-    from fermoe.tables import rebuild_tables
+    from fermoe.study.archive import NAME, unpack
+    from fermoe.study.tables import rebuild_tables
 
     folder = _study_folder(study)
     if not (folder / "runs").is_dir() or (folder / NAME).exists():
@@ -75,7 +75,7 @@ def tables(study: str) -> None:
 @click.argument("study")
 def pack(study: str) -> None:
     """Pack a study's finished runs, predictions without weights, into its runs.tar.xz."""
-    from fermoe.archive import pack
+    from fermoe.study.archive import pack
 
     path = pack(_study_folder(study))
     click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
@@ -96,7 +96,7 @@ def check(name: str, root: Path | None, skip_unreadable: bool, perceptual: bool)
 
     Exits with 1 where the counts differ from the published ones.
     """
-    from fermoe.data_command import check_data
+    from fermoe.study.command import check_data
 
     sys.exit(check_data(name, root, skip_unreadable, perceptual))
 
@@ -109,7 +109,7 @@ def check(name: str, root: Path | None, skip_unreadable: bool, perceptual: bool)
 @click.option("--model", default="miniature", show_default=True, help="Whose image size: miniature or paper.")
 def prepare(name: str, root: Path, archive: Path | None, crops: tuple[str, ...], model: str) -> None:
     """Decode, crop and resize a dataset once, so that studies start training at once."""
-    from fermoe.prepare import prepare_data
+    from fermoe.study.command import prepare_data
 
     sys.exit(prepare_data(name, root, archive, crops, model))
 
@@ -122,7 +122,7 @@ def prepare(name: str, root: Path, archive: Path | None, crops: tuple[str, ...],
 @click.option("--skip-unreadable", is_flag=True, help="Leave out listed images that do not exist.")
 def crop(name: str, root: Path | None, out: Path | None, workers: int | None, skip_unreadable: bool) -> None:
     """Detect every face once, as the paper does, and write the outcomes by split and class (crops.csv)."""
-    from fermoe.data_command import crop_data
+    from fermoe.study.command import crop_data
 
     sys.exit(crop_data(name, root, out, workers, skip_unreadable))
 
@@ -139,7 +139,7 @@ def bench_network(quick: bool) -> None:
 
     About six minutes on two cores, mostly in the plain port. Wants a machine that does nothing else.
     """
-    from fermoe.benchmark import BenchConfig, memory_benchmark, network_benchmark
+    from fermoe.bench.network import BenchConfig, memory_benchmark, network_benchmark
     from fermoe.files import PROJECT_ROOT, write_csv
 
     config = BenchConfig.quick() if quick else BenchConfig()
@@ -157,7 +157,7 @@ def bench_network(quick: bool) -> None:
 @click.option("--workers", default=2, show_default=True, help="Processes that detect.")
 def bench_crops(images: int, workers: int) -> None:
     """Detecting and reading face crops, in images a second."""
-    from fermoe.crop_bench import crop_benchmark
+    from fermoe.bench.crops import crop_benchmark
     from fermoe.files import PROJECT_ROOT, write_csv
 
     table = crop_benchmark(images, workers)

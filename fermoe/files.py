@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -86,3 +88,44 @@ def reading_arrays(path: str | Path, fix: str) -> Iterator[Mapping[str, np.ndarr
             yield content
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the answers cannot be read ({error})", where=path, fix=fix) from None
+
+
+def extract(archive: Path, root: Path) -> Path:
+    """Extract a tar (.tar, .tar.xz, .tar.gz, …) or zip file into `root`, whole or not at all; returns `root`.
+
+    A single folder at the top of the archive is the dataset itself. Names that lead out of `root` are refused.
+
+    Raises:
+        UserError: no such archive, not an archive, damaged, an unsafe name, or `root` exists.
+    """
+    if root.exists():
+        raise UserError("the folder exists already", where=root, fix="choose another --root, or leave --archive out")
+    if not archive.is_file():
+        raise UserError("no such archive", where=archive, fix="give a .tar.xz, .tar.gz or .zip file")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    waiting = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as content:
+                _refuse_unsafe(archive, content.namelist())
+                content.extractall(waiting)
+        else:
+            with tarfile.open(archive) as tar:
+                _refuse_unsafe(archive, [member.name for member in tar if not member.isdir()])
+                tar.extractall(waiting, filter="data")
+        inside = list(waiting.iterdir())
+        content_root = inside[0] if len(inside) == 1 and inside[0].is_dir() else waiting
+        content_root.chmod(0o755)
+        content_root.rename(root)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise UserError(f"the archive cannot be extracted ({error})", where=archive, fix="get it again") from None
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+    return root
+
+
+def _refuse_unsafe(archive: Path, names: list[str]) -> None:
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise UserError(f"'{name}' leads out of the archive", where=archive, fix="do not use this file")

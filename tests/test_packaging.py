@@ -7,8 +7,9 @@ import tomllib
 from pathlib import Path
 
 import yaml
-from environment import ROOT, environment_yml, locked_pins
 from packaging.requirements import Requirement
+
+from tests.environment import ROOT, environment_yml, locked_pins
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()

@@ -1,0 +1,1 @@
+"""Which images are there, and what does the network see of them?"""

@@ -1,0 +1,74 @@
+"""One row of a dataset → its picture: an image file read the same way everywhere, or a drawn face."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fermoe.data.drawing import draw_face
+from fermoe.errors import UserError
+
+MAX_PIXELS = 64_000_000
+"""Larger files are refused before they are decoded: no face dataset holds 64-megapixel images."""
+
+
+# Pillow warns about what it mends or skips; here a file is read or refused, and nothing is said in between.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class UnreadableImage(UserError):
+    """An image file that is missing, damaged, or no image."""
+
+
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+    """Read an image file as uint8: (H, W) for one channel, (H, W, 3) RGB for three.
+
+    Animated files give their first frame, 16-bit ones are scaled to 8, CMYK, palette and transparent ones are
+    converted, and EXIF orientation is applied.
+
+    Raises:
+        UnreadableImage: the file is missing, empty, truncated, too large or no image.
+    """
+    try:
+        with Image.open(path) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise UnreadableImage(f"image of {file.width}×{file.height} pixels", where=path, fix="shrink it")
+            file.seek(0)
+            image = ImageOps.exif_transpose(file)
+            assert image is not None
+            if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+                image = _scale_to_8_bit(image)
+            return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except UnreadableImage:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImage("image file not found", where=path, fix="restore it, or --skip-unreadable") from None
+    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        # Pillow's decoders raise all of these on damaged files.
+        reason = str(error).replace(str(path), "").replace("''", "").strip() or type(error).__name__
+        raise UnreadableImage(
+            f"unreadable image ({reason})", where=path, fix="replace it, or --skip-unreadable"
+        ) from None
+
+
+def _scale_to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey keeps its 8 high bits; other deep modes are stretched from their own range."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16") or (image.mode == "I" and values.min() >= 0 and values.max() > 255):
+        values = values / 257.0  # 65535 → 255
+    elif image.mode == "F":
+        finite = np.isfinite(values)
+        low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+        values = np.nan_to_num(values, nan=low, neginf=low, posinf=high)
+        values = (values - low) / (high - low) * 255.0 if high > low else values * 0.0
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+
+
+def picture(row: Mapping[str, Any], channels: int) -> np.ndarray:
+    """uint8 (H, W) for one channel, (H, W, 3) RGB for three. Synthetic rows carry their factors."""
+    return draw_face(row) if "framing" in row else read_image(row["path"], channels)

@@ -1,0 +1,1 @@
+"""What do the finished runs show? One module for every CSV."""

@@ -1,0 +1,308 @@
+"""Grad-CAM of whole runs: maps and checks of every branch, and the table grad_cam.csv."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fermoe.data.transforms import is_augmented
+from fermoe.errors import UserError
+from fermoe.evidence.faithfulness import (
+    DRAWS,
+    OTHER,
+    RANDOM,
+    Removal,
+    Statistic,
+    another,
+    mean_of,
+    mean_with_interval,
+    random_weights_correlations,
+    rank_correlation,
+    removal,
+    with_interval,
+)
+from fermoe.evidence.maps import (
+    BRANCHES,
+    Floats,
+    TargetLayer,
+    area_above_half,
+    box_share,
+    boxes_in_crop,
+    branches,
+    enlarge,
+    is_empty,
+    layer_cells,
+    map_entropy,
+    target_layer,
+)
+from fermoe.files import reading_arrays, write_arrays
+from fermoe.network.model import ExpressNetMoE
+from fermoe.stats import mean_interval
+from fermoe.training.inference import TrainedRun
+
+COLUMNS = (
+    "dataset", "protocol", "variant", "crop", "pipeline", "seed", "branch", "group", "measure", "value", "ci_low",
+    "ci_high", "images", "run", "layer", "side",
+)  # fmt: skip
+"""Of grad_cam.csv."""
+
+
+NOTEBOOK = "06_grad_cam"
+
+
+FINE_SIDE = 4
+"""Where the last map has fewer cells per side, the last one that has as many is measured too."""
+
+
+REMOVALS = 100
+"""Images (at most) from which parts are removed: each is classified a dozen times per branch."""
+
+
+CHECKED = 50
+"""Images (at most) on which maps of trained and random weights are compared."""
+
+
+def layer_table(model: ExpressNetMoE, min_side: int = 1) -> pd.DataFrame:
+    """How fine each branch's map is: branch, layer, cells per side, pixels between cells, first centre, and `field`."""
+    layers = [target_layer(model, branch, min_side) for branch in branches(model)]
+    columns = ["branch", "layer", "cells", "step", "first_centre", "field", "picture"]
+    rows = [
+        (x.branch, x.name, x.side, np.diff(x.centres).mean() if x.side > 1 else np.nan, x.centres[0], x.field,
+         model.config.image_size)
+        for x in layers
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def runs_to_explain(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The full network's runs of one setting, by seed, then the backbone's of the same setting.
+
+    The setting (protocol, crops, pipeline) is that of the first full network, where there is one of the audited
+    protocol, with a face to see and without augmentation. A study without a full network gives the runs of its first
+    variant.
+    """
+
+    def wanted(p: Mapping[str, Any]) -> tuple[bool, ...]:
+        return (
+            *(p["variant"] != "full", p["crop"] == "masked", p["protocol"] != "audited"),
+            is_augmented(p["pipeline"]),
+        )
+
+    first = min(runs, key=lambda run: wanted(run["parameters"]))["parameters"]
+    setting = ("dataset", "protocol", "crop", "test_crop", "pipeline", "model")
+    variants = (first["variant"], "backbone") if first["variant"] == "full" else (first["variant"],)
+    chosen = [
+        run
+        for run in runs
+        if run["parameters"]["variant"] in variants and all(run["parameters"][k] == first[k] for k in setting)
+    ]
+    return sorted(chosen, key=lambda r: (variants.index(r["parameters"]["variant"]), r["parameters"]["seed"]))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """What Grad-CAM says about one layer of one run, image by image. The checks are made at last layers only."""
+
+    run: Mapping[str, Any]  # the columns that name it
+    layer: TargetLayer
+    cells: Floats  # (N, h, h), the maps of the predicted classes
+    size: int  # S, pixels per side of the picture
+    labels: NDArray[np.int64]  # (N,)
+    predicted: NDArray[np.int64]  # (N,)
+    boxes: Mapping[str, Floats]  # (N, 4) per part of the face; empty where they are not known
+    removal: Removal | None = None
+    redrawn: Floats | None = None  # (draws,)
+
+    @functools.cached_property
+    def maps(self) -> Floats:
+        """The cells as maps of the picture: (N, S, S)."""
+        return enlarge(self.cells, self.layer.centres, self.size)
+
+
+def explain_run(
+    trained: TrainedRun, images: int | None = 200, seed: int = 0, removals: int = REMOVALS, draws: int = DRAWS
+) -> list[Evidence]:
+    """Maps and checks of every branch of a run, on `images` test images spread evenly over the test split.
+
+    Branch by branch: an entry for its last convolution, with both checks (removal on `removals` images at most); and,
+    where that has fewer than `FINE_SIDE` cells per side, one without them for the last convolution that has as many.
+    """
+    if images is not None and images < 1:
+        raise UserError(f"images is {images}", fix="give at least 1")
+    config, rows = trained.config, trained.rows(images)
+    pictures, labels = trained.images(rows), trained.labels(rows)
+    names = {key: getattr(config, key) for key in COLUMNS[:6]} | {"run": trained.name}
+    table = trained.data.table.iloc[rows]
+    table.attrs = trained.data.table.attrs
+    boxes = {}
+    if "face_x0" in table:
+        boxes = boxes_in_crop(table, str(config.test_crop), pictures.shape[-1])
+
+    def predict(changed: Tensor) -> Tensor:
+        return trained.predict(changed).logits
+
+    predicted = predict(pictures).argmax(1).numpy()
+    last = [target_layer(trained.model, branch) for branch in branches(trained.model)]
+    fine = [target_layer(trained.model, x.branch, FINE_SIDE) for x in last if x.side < FINE_SIDE]
+    cells = layer_cells(trained, pictures, [*last, *fine], predicted.tolist())
+    found = [
+        Evidence(names, layer, cell, pictures.shape[-1], labels, predicted, boxes)
+        for layer, cell in zip([*last, *fine], cells, strict=True)
+    ]
+    checked, used = _spread(len(rows), CHECKED), _spread(len(rows), removals)
+    some_maps = [item.maps[checked] for item in found[: len(last)]]
+    some = (pictures[torch.from_numpy(checked)], last, some_maps, predicted[checked])
+    redrawn = random_weights_correlations(trained, *some, draws, seed)
+    for i, layer in enumerate(last):
+        rng = _generator(seed, trained.name, layer.name)
+        shown = (pictures[torch.from_numpy(used)], found[i].maps[used], layer, predicted[used], labels[used])
+        result = removal(predict, *shown, rng)
+        result = dataclasses.replace(result, kept=used[result.kept])
+        found[i] = dataclasses.replace(found[i], removal=result, redrawn=redrawn[i])
+    return sorted(found, key=lambda item: (BRANCHES.index(item.layer.branch), item.layer.side))
+
+
+def _spread(count: int, wanted: int) -> NDArray[np.int64]:
+    """At most `wanted` of `count` positions, evenly spread."""
+    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int)
+
+
+def _generator(seed: int, *names: str) -> np.random.Generator:
+    """A generator for what these names stand for: a number does not depend on what else is computed."""
+    return np.random.default_rng([seed, zlib.crc32(" ".join(names).encode())])
+
+
+def write_evidence(path: str | Path, evidence: Sequence[Evidence]) -> None:
+    """Keep what the table is computed from, cells and not maps, in a compressed array file."""
+    heads: list[str] = []
+    arrays: dict[str, NDArray[Any]] = {}
+    for i, item in enumerate(evidence):
+        layer = {key: getattr(item.layer, key) for key in ("branch", "block", "name", "field")}
+        head = {"run": dict(item.run), "layer": layer, "size": item.size, "parts": list(item.boxes), "kinds": []}
+        arrays |= {f"{i}_cells": item.cells, f"{i}_centres": item.layer.centres}
+        arrays |= {f"{i}_labels": item.labels, f"{i}_predicted": item.predicted}
+        arrays |= {f"{i}_box_{part}": box for part, box in item.boxes.items()}
+        if item.removal is not None and item.redrawn is not None:
+            kinds = head["kinds"] = list(item.removal.probability)
+            arrays |= {f"{i}_redrawn": item.redrawn, f"{i}_kept": item.removal.kept}
+            arrays[f"{i}_probability"] = np.stack([item.removal.probability[kind] for kind in kinds])
+            arrays[f"{i}_correct"] = np.stack([item.removal.correct[kind] for kind in kinds])
+        heads.append(json.dumps(head))
+    write_arrays(path, heads=np.array(heads, dtype=np.str_), **arrays)
+
+
+def read_evidence(path: str | Path) -> list[Evidence]:
+    """Read what `write_evidence` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    found = []
+    with reading_arrays(path, fix="run notebook 06 again") as content:
+        for i, head in enumerate(map(json.loads, content["heads"].tolist())):
+            layer = TargetLayer(**head["layer"], centres=content[f"{i}_centres"])
+            boxes = {part: content[f"{i}_box_{part}"] for part in head["parts"]}
+            seen = (content[f"{i}_cells"], head["size"], content[f"{i}_labels"], content[f"{i}_predicted"])
+            item = Evidence(head["run"], layer, *seen, boxes)
+            if kinds := head["kinds"]:
+                probability, correct = (content[f"{i}_{name}"] for name in ("probability", "correct"))
+                curves = (dict(zip(kinds, values, strict=True)) for values in (probability, correct))
+                removed = Removal(content[f"{i}_kept"], *curves)
+                item = dataclasses.replace(item, removal=removed, redrawn=content[f"{i}_redrawn"])
+            found.append(item)
+    return found
+
+
+def grad_cam_table(evidence: Sequence[Evidence], seed: int = 0, resamples: int = 1000) -> pd.DataFrame:
+    """The rows of grad_cam.csv (`COLUMNS`).
+
+    Measures, each over the images of a group ("all", "correct", "wrong") that have a map: `area_above_half`,
+    `entropy`; per box `<part>_share` and `<part>_ratio`, the mean share over the box's mean share of the picture (1: no
+    preference); `faithfulness_gain` against random patches, `faithfulness_gain_other_image`, and the same for the
+    accuracy, `accuracy_gain` and `accuracy_gain_other_image` (`Removal.gain`).
+    For all images together: `random_weights_correlation`; and `other_image_correlation`, between an image's map and
+    another's, high where a map hardly depends on the image. `empty_maps` counts images without a map; there, `images`
+    is the whole group.
+
+    Intervals are 95 %: a BCa bootstrap over images, Student's t over draws for `random_weights_correlation`, none for
+    a count.
+    """
+    rows = []
+    for item in evidence:
+        names = {**item.run, "branch": item.layer.branch, "layer": item.layer.name, "side": item.layer.side}
+        for group, inside in group_masks(item.labels == item.predicted).items():
+            for measure, statistic, *vectors in _measures(item, inside):
+                rng = _generator(seed, item.run["run"], item.layer.name, group, measure)
+                value, low, high = with_interval(statistic, vectors, rng, resamples)
+                start = {"group": group, "measure": measure, "images": len(vectors[0])}
+                rows.append({**names, **start, "value": value, "ci_low": low, "ci_high": high})
+            empty = {"measure": "empty_maps", "images": int(inside.sum())}
+            rows.append({**names, "group": group, **empty, "value": (is_empty(item.maps) & inside).sum()})
+        rows += [{**names, "group": "all", **row} for row in _correlations(item, seed, resamples)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def class_table(evidence: Sequence[Evidence], label_names: Sequence[str]) -> pd.DataFrame:
+    """By branch and predicted class: how many maps are empty, and the ratios of the boxes (NaN without a map)."""
+    rows = []
+    for item in evidence:
+        for c, label in enumerate(label_names):
+            inside = item.predicted == c
+            row = {"branch": item.layer.branch, "predicted": label, "images": int(inside.sum())}
+            row["empty_maps"] = int((inside & is_empty(item.maps)).sum())
+            found = {measure: (statistic, vectors) for measure, statistic, *vectors in _measures(item, inside)}
+            ratios = {f"{part}_ratio": found[f"{part}_ratio"] for part in item.boxes}
+            rows.append(row | {k: float(f(*v)) if len(v[0]) else np.nan for k, (f, v) in ratios.items()})
+    return pd.DataFrame(rows)
+
+
+def _ratio_of(shares: Floats, areas: Floats, axis: int = -1) -> Floats:
+    part, whole = shares.mean(axis=axis), areas.mean(axis=axis)
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def _measures(item: Evidence, inside: NDArray[np.bool_]) -> Iterator[tuple[str, Statistic, Any]]:
+    """Measure, statistic, and its vectors over the images `inside` the group that have a map."""
+    used = inside & ~is_empty(item.maps)
+    maps = item.maps[used]
+    yield "area_above_half", mean_of, area_above_half(maps)
+    yield "entropy", mean_of, map_entropy(maps)
+    for part, boxes in item.boxes.items():
+        share, area = box_share(maps, boxes[used])
+        yield f"{part}_share", mean_of, share
+        yield f"{part}_ratio", _ratio_of, share, area  # type: ignore[misc]
+    if item.removal is not None:
+        chosen = inside[item.removal.kept]
+        for end, control in (("", RANDOM), ("_other_image", OTHER)):
+            yield f"faithfulness_gain{end}", mean_of, item.removal.gain(control)[chosen]
+            yield f"accuracy_gain{end}", mean_of, item.removal.gain(control, accuracy=True)[chosen]
+
+
+def _correlations(item: Evidence, seed: int, resamples: int) -> Iterator[dict[str, Any]]:
+    maps = item.maps[~is_empty(item.maps)]
+    rng = _generator(seed, item.run["run"], item.layer.name, "other image")
+    among = rank_correlation(maps, maps[another(len(maps), rng)]) if len(maps) > 1 else np.empty(0)
+    among = among[np.isfinite(among)]
+    value, low, high = mean_with_interval(among, rng, resamples)
+    yield {"measure": "other_image_correlation", "value": value, "ci_low": low, "ci_high": high, "images": len(among)}
+    if item.redrawn is not None:
+        value, low, high = mean_interval(item.redrawn[np.isfinite(item.redrawn)])
+        row = {"measure": "random_weights_correlation", "value": value, "ci_low": low, "ci_high": high}
+        checked = item.maps[_spread(len(item.maps), CHECKED)]
+        yield {**row, "images": int((~is_empty(checked)).sum())}
+
+
+def group_masks(correct: NDArray[np.bool_]) -> Mapping[str, NDArray[np.bool_]]:
+    """Which images (N,) belong to each group of the table."""
+    return {"all": np.ones_like(correct), "correct": correct, "wrong": ~correct}

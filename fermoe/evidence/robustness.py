@@ -1,0 +1,258 @@
+"""How much accuracy a network loses under perturbations, beside the full network on the same pictures (claim C7).
+
+Two steps: networks give a class for every perturbed picture (`measure`, the only part that needs weights), and the
+table follows from those (`robustness_table`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fermoe.data.arrays import pixels
+from fermoe.data.datasets import load_dataset
+from fermoe.data.perturbations import PERTURBATIONS, SEVERITIES, Boxes, perturb, usual_boxes
+from fermoe.data.transforms import as_images
+from fermoe.evidence.maps import boxes_in_crop
+from fermoe.files import digest, reading_arrays, write_arrays
+from fermoe.training.inference import BATCH, TrainedRun
+
+NOTEBOOK = "09_robustness"
+
+
+COMPARED = ("full", "backbone", "no_moe", "no_cnn1", "no_cnn2")
+
+
+COLUMNS = (
+    "dataset", "protocol", "variant", "crop", "pipeline", "perturbation", "group", "severity", "seeds", "images",
+    "accuracy", "ci_low", "ci_high", "clean_accuracy", "relative_drop", "drop_low", "drop_high", "drop_difference",
+    "diff_low", "diff_high", "runs",
+)  # fmt: skip
+
+
+SETTING = ("dataset", "protocol", "crop", "pipeline")
+
+
+RESAMPLES = 2000
+
+
+CHUNK = 4 * BATCH  # images perturbed at once: 308 MB at 224 pixels
+
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What networks answered: `predicted` (runs, 1 + conditions, images), the first of each unperturbed."""
+
+    runs: tuple[str, ...]
+    conditions: tuple[tuple[str, int], ...]
+    labels: NDArray[np.int64]  # (images,)
+    predicted: NDArray[np.uint8]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        return self.predicted == self.labels
+
+
+def runs_to_compare(runs: Sequence[dict[str, Any]], protocol: str) -> list[dict[str, Any]]:
+    """The finished runs of `COMPARED` in the setting that most of the protocol's variants share; [] if there are none.
+
+    A setting is every parameter but variant and seed: what was trained otherwise, or sees other pictures, is left out,
+    and so is the control whose faces are painted over.
+    """
+    mine = [r for r in runs if r["parameters"]["protocol"] == protocol and r["parameters"]["variant"] in COMPARED]
+    mine = [r for r in mine if r["parameters"]["crop"] != "masked"]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in mine:
+        setting = {key: value for key, value in run["parameters"].items() if key not in ("variant", "seed")}
+        groups.setdefault(digest(setting, 64), []).append(run)
+    return max(
+        groups.values(), key=lambda group: (len({r["parameters"]["variant"] for r in group}), len(group)), default=[]
+    )
+
+
+def measure(
+    trained: Sequence[TrainedRun],
+    images: int,
+    perturbations: Sequence[str] = tuple(PERTURBATIONS),
+    seed: int = 0,
+) -> Outcomes:
+    """Let every network classify the same test images, clean and under every perturbation and severity.
+
+    All must have been trained on one dataset with one crop. Synthetic faces have their own boxes of eyes and mouth;
+    for photographs the usual places in an aligned face are covered. Without networks there are no images either.
+    """
+    conditions = tuple((name, severity) for name in perturbations for severity in SEVERITIES)
+    if not trained:
+        return Outcomes((), conditions, np.zeros(0, np.int64), np.zeros((0, 1 + len(conditions), 0), np.uint8))
+    first = trained[0]
+    rows, size = first.rows(images), first.model.config.image_size
+    if "face_x0" in first.data.table:
+        table = first.data.table.iloc[rows].copy()
+        table.attrs = first.data.table.attrs
+        boxes = boxes_in_crop(table, str(first.config.test_crop), size)
+    else:
+        boxes = usual_boxes(len(rows), size)
+    predicted = np.zeros((len(trained), 1 + len(conditions), len(rows)), np.uint8)
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        pictures, places = first.images(rows[part]), {name: box[part] for name, box in boxes.items()}
+        for k in range(1 + len(conditions)):
+            # Perturbing costs as much as a small network's answer: once for all of them.
+            seen = perturb(*conditions[k - 1], pictures, places, rows[part], seed) if k else pictures
+            for i, run in enumerate(trained):
+                predicted[i, k, part] = run.predict(seen).logits.argmax(1).numpy()
+    return Outcomes(tuple(run.name for run in trained), conditions, first.labels(rows), predicted)
+
+
+def write_outcomes(path: str | Path, outcomes: Outcomes) -> None:
+    """Keep the answers in a compressed array file, a byte each."""
+    conditions = np.array([f"{name}/{severity}" for name, severity in outcomes.conditions], dtype=np.str_)
+    runs = np.array(outcomes.runs, dtype=np.str_)
+    write_arrays(path, runs=runs, conditions=conditions, labels=outcomes.labels, predicted=outcomes.predicted)
+
+
+def read_outcomes(path: str | Path) -> Outcomes:
+    """Read what `write_outcomes` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or of a version with other perturbations.
+    """
+    with reading_arrays(path, fix="run notebook 09 again") as content:
+        pairs = [text.rpartition("/") for text in content["conditions"].tolist()]
+        conditions = tuple((name, int(severity)) for name, _, severity in pairs)
+        outcomes = Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
+        if outcomes.predicted.shape != (len(outcomes.runs), 1 + len(conditions), len(outcomes.labels)):
+            raise ValueError("its parts do not fit together")
+        unknown = sorted({name for name, _ in conditions} - PERTURBATIONS.keys())
+        if unknown:
+            raise ValueError(f"unknown perturbation {', '.join(unknown)}")
+    return outcomes
+
+
+def robustness_table(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per variant, perturbation and severity: accuracy, relative drop, and that beside the full network's.
+
+    `relative_drop` is (clean − perturbed) / clean, of accuracies averaged over seeds. `drop_difference` is that of the
+    variant − that of the full network: positive favours the full network. A variant's row is about the seeds that
+    both have, all of it; if there are none, about the variant's own seeds, without a difference. Intervals are
+    percentile bootstraps over images, the same resampled images for both networks, clean and perturbed. They do not
+    hold what another training would change (`between_seeds`).
+
+    Raises:
+        ValueError: the runs are not of one setting, or two have the same variant and seed.
+    """
+    places = _places(outcomes, runs)
+    if not places or not outcomes.conditions:
+        return pd.DataFrame(columns=list(COLUMNS))
+    setting = {key: next(r["parameters"][key] for r in runs if r["run"] == outcomes.runs[0]) for key in SETTING}
+    weights, images, rows = _weights(outcomes), len(outcomes.labels), []
+    full = places.get("full", {})
+    for variant, mine in places.items():
+        shared = sorted(mine.keys() & full.keys()) if variant != "full" else []
+        seeds = shared or sorted(mine)
+        drops = _Drops(outcomes, [mine[s] for s in seeds], weights)
+        against = _Drops(outcomes, [full[s] for s in shared], weights) if shared else None
+        used = [mine[s] for s in seeds] + [full[s] for s in shared]
+        for k, (name, severity) in enumerate(outcomes.conditions, start=1):
+            low, high = _interval(drops.resampled[:, k])
+            drop_low, drop_high = _interval(drops.relative(k))
+            row = {
+                **setting, "variant": variant, "perturbation": name, "group": PERTURBATIONS[name].group,
+                "severity": severity, "seeds": len(seeds), "images": images, "accuracy": drops.mean[k].mean(),
+                "ci_low": low, "ci_high": high, "clean_accuracy": drops.mean[0].mean(),
+                "relative_drop": drops.drop(k), "drop_low": drop_low, "drop_high": drop_high,
+                "runs": " ".join(outcomes.runs[place] for place in used),
+            }  # fmt: skip
+            if against:
+                diff_low, diff_high = _interval(drops.relative(k) - against.relative(k))
+                row |= {"drop_difference": drops.drop(k) - against.drop(k)}
+                row |= {"diff_low": diff_low, "diff_high": diff_high}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def between_seeds(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A control: two trainings of one variant, compared as `robustness_table` compares a variant with the full network.
+
+    One row per variant with two seeds or more, over all pairs of them: pairs, conditions (of all pairs), in how many
+    the interval of the difference in relative drop leaves out 0, and the mean size of the difference (a share).
+    """
+    weights, rows = _weights(outcomes), []
+    for variant, mine in _places(outcomes, runs).items():
+        drops = [_Drops(outcomes, [mine[seed]], weights) for seed in sorted(mine)]
+        pairs, conditions = list(itertools.combinations(drops, 2)), range(1, 1 + len(outcomes.conditions))
+        if not pairs or not conditions:
+            continue
+        bounds = [_interval(a.relative(k) - b.relative(k)) for a, b in pairs for k in conditions]
+        clear = sum(low > 0 or high < 0 for low, high in bounds)
+        sizes = [abs(a.drop(k) - b.drop(k)) for a, b in pairs for k in conditions]
+        rows.append((variant, len(pairs), len(bounds), clear, float(np.mean(sizes))))
+    return pd.DataFrame(rows, columns=["variant", "pairs", "conditions", "clearly_different", "mean_difference"])
+
+
+def _places(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
+    """Where each variant's seeds stand in `outcomes.runs`, variants in the order of `COMPARED`."""
+    known = {run["run"]: run["parameters"] for run in runs}
+    if len({tuple(known[name][key] for key in SETTING) for name in outcomes.runs}) > 1:
+        raise ValueError("the runs differ in dataset, protocol, crop or pipeline")
+    places: dict[str, dict[int, int]] = {}
+    for place, name in enumerate(outcomes.runs):
+        seeds = places.setdefault(known[name]["variant"], {})
+        if seeds.setdefault(known[name]["seed"], place) != place:
+            raise ValueError(f"two runs of {known[name]['variant']} have seed {known[name]['seed']}")
+    return {variant: places[variant] for variant in COMPARED if variant in places}
+
+
+def _weights(outcomes: Outcomes) -> Floats:
+    """How often each resampling draws each image: (RESAMPLES, images), seeded by the runs."""
+    images = len(outcomes.labels)
+    if not images:
+        return np.zeros((RESAMPLES, 0))
+    rng = np.random.default_rng(zlib.crc32(" ".join(outcomes.runs).encode()))
+    return rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES).astype(float)
+
+
+class _Drops:
+    """Some runs' right answers averaged, (1 + conditions, images), and what resampling the images makes of them."""
+
+    def __init__(self, outcomes: Outcomes, places: Sequence[int], weights: Floats):
+        self.mean = outcomes.correct[list(places)].mean(axis=0)
+        self.resampled = weights @ self.mean.T / self.mean.shape[1]  # (B, 1 + conditions)
+
+    def drop(self, condition: int) -> float:
+        clean = float(self.mean[0].mean())
+        return 1 - float(self.mean[condition].mean()) / clean if clean else float("nan")
+
+    def relative(self, condition: int) -> Floats:
+        clean = self.resampled[:, 0]
+        return 1 - self.resampled[:, condition] / np.where(clean > 0, clean, np.nan)
+
+
+def _interval(replicates: Floats) -> tuple[float, float]:
+    known = replicates[np.isfinite(replicates)]
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def example_face(size: int, seed: int = 8) -> tuple[Tensor, Boxes]:
+    """A synthetic face, cropped to its true box, as (3, size, size) in [0, 1], and its boxes by part (1, 4)."""
+    table = load_dataset("synthetic", train=1, test=seed + 1)
+    row = table.iloc[[-1]]
+    row.attrs = table.attrs
+    array = pixels(table, "annotated", size, workers=1, progress=False)[row.index]
+    return as_images(torch.from_numpy(array))[0], boxes_in_crop(row, "annotated", size)

@@ -1,0 +1,1 @@
+"""What is the network, and why is it fast?"""

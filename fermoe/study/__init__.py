@@ -1,0 +1,1 @@
+"""How do runs become tables and a report?"""

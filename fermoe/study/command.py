@@ -1,0 +1,212 @@
+"""What the commands do: run a study, check a dataset, detect its faces, prepare its images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+import pandas as pd
+from tqdm import tqdm
+
+from fermoe.data.arrays import pixels
+from fermoe.data.audit import DatasetReport, check_dataset
+from fermoe.data.datasets import DATASETS, load_dataset
+from fermoe.data.faces import detect_faces
+from fermoe.errors import UserError
+from fermoe.evidence.crops import detection_table
+from fermoe.files import PROJECT_ROOT, digest, extract, write_csv, write_json
+from fermoe.network.model import ModelConfig
+from fermoe.study.plan import ANALYSES_BEFORE, MODEL, REPORT, Run, Study, expand, load_study, training_configs
+from fermoe.study.report import write_report
+from fermoe.study.runner import Outcome, Runner, default_workers
+from fermoe.study.tables import rebuild_tables
+from fermoe.training.feed import load_data
+from fermoe.training.runs import exclusive, finished_runs
+from fermoe.training.train import NOTEBOOK as TRAINING
+
+
+def default_out(study: Study) -> Path:
+    """results/<study>; what a miniature learned from a real dataset says so in its folder's name."""
+    suffix = "-miniature" if study.model == "miniature" and study.dataset != "synthetic" else ""
+    return PROJECT_ROOT / "results" / (study.name + suffix)
+
+
+def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int | None, dry_run: bool) -> int:
+    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped."""
+    study = load_study(name, settings)
+    directory = (out or default_out(study)).resolve()
+    runs = expand(study, directory)
+    load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
+    if dry_run:
+        for run in runs:
+            click.echo(f"{'done' if run.done else 'to do':6} {run.id}")
+        click.echo(f"{sum(run.done for run in runs)} of {len(runs)} runs are done in {directory}")
+        return 0
+    with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
+        write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
+        try:
+            _prepare_images(study)
+            outcomes = _execute(study, runs, directory, workers or default_workers(study.threads))
+        except KeyboardInterrupt:
+            click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
+            return 130
+    return _summary(study, outcomes, directory)
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A polite kill ends the study as Ctrl-C does: children are stopped, what is done stays."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepare_images(study: Study) -> None:
+    """Crop and decode once, before any run: problems with images surface here, as one line."""
+    prepared = set()
+    for config in training_configs(study):
+        crops = (config.crop, config.test_crop)
+        if crops not in prepared:
+            load_data(config)
+            prepared.add(crops)
+
+
+def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> list[Outcome]:
+    """Three phases: trainings, the evidence that sees the tables of all of them, the report that sees all evidence."""
+    reports = [run for run in runs if run.notebook == REPORT]
+    first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
+    first.sort(key=lambda run: run.notebook == MODEL)  # short, and nothing waits for it: it fills the last gap
+    evidence = [run for run in runs if run not in first and run not in reports]
+    evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
+    runner, outcomes = Runner(workers, study.threads), []
+    click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
+    with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
+        for phase in (first, evidence, reports):
+            if phase in (evidence, reports):
+                rebuild_tables(directory)
+                # What they show depends on the trainings and their own parameters: others make them stale.
+                seen = [(r["run"], r["metrics"]) for r in finished_runs(directory)]
+                phase = [dataclasses.replace(run, inputs=digest([seen, dict(run.parameters)])) for run in phase]
+            done = [run for run in phase if run.done]
+            todo = [run for run in phase if run not in done]
+            bar.update(len(done))
+            outcomes += [Outcome(run) for run in done]
+            outcomes += runner.execute(todo, bar)
+    rebuild_tables(directory)
+    return outcomes
+
+
+def _summary(study: Study, outcomes: list[Outcome], directory: Path) -> int:
+    failed = [outcome for outcome in outcomes if outcome.error]
+    fresh = sum(outcome.seconds > 0 and not outcome.error for outcome in outcomes)
+    click.echo(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} runs done ({fresh} of them now)")
+    for outcome in failed:
+        click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)
+    click.echo(f"tables: {_short(directory / 'tables')}")
+    report = directory / "report.html"
+    for outcome in outcomes:
+        if outcome.run.notebook == REPORT and not outcome.error:
+            write_report(outcome.run.executed, report, study.title)
+            click.echo(f"report: {_short(report)}")
+    if not failed:
+        return 0
+    return 2 if all(outcome.user_error for outcome in failed) else 1
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+SHOWN = 5  # of a long list; the count tells the rest
+
+
+def check_data(name: str, root: Path | None, skip_unreadable: bool, perceptual: bool) -> int:
+    """Print the audit of a dataset; 1 where its counts differ from the published ones, else 0.
+
+    Raises:
+        UserError: the dataset cannot be listed, or holds unreadable images and `skip_unreadable` is not set.
+    """
+    table = load_dataset(name, root, skip_unreadable=skip_unreadable)
+    report = check_dataset(table, perceptual=perceptual)
+    bad = [*report.missing, *report.unreadable]
+    if bad and not skip_unreadable:
+        raise UserError(
+            f"{len(bad)} of {len(table)} images cannot be read, the first: {bad[0]}",
+            where=root,
+            fix="replace them, or leave them out with --skip-unreadable",
+        )
+    title = DATASETS[name].title if name in DATASETS else "synthetic faces"
+    click.echo(f"{title}: {len(table)} images" + (f" in {root}" if root else ""))
+    click.echo("\n" + _counts(report.counts))
+    if report.usage is not None:
+        click.echo("\nby FER-2013's own split (from the file names)\n" + report.usage.to_string(index=False))
+    _list("missing", report.missing)
+    _list("unreadable", report.unreadable)
+    _show_twins(report)
+    if report.matches_published is None:
+        click.echo("\nno published counts to compare with")
+        return 0
+    click.echo(f"\ncounts {'equal' if report.matches_published else 'DIFFER FROM'} the published ones")
+    return 0 if report.matches_published else 1
+
+
+def _counts(counts: pd.DataFrame) -> str:
+    known = counts.dropna(axis=1, how="all")
+    totals = known.groupby("split", sort=False).sum(numeric_only=True).reset_index()
+    both = pd.concat([known, totals.assign(label="all")], ignore_index=True)
+    whole = {c: "int64" for c in both.columns if both[c].dtype.kind == "f" and both[c].notna().all()}
+    return both.astype(whole).to_string(index=False)
+
+
+def _show_twins(report: DatasetReport) -> None:
+    click.echo("\nimages with a twin, and how many agree in label with all their twins")
+    click.echo(report.summary.to_string(index=False))
+
+
+def _list(title: str, lines: list[str]) -> None:
+    if lines:
+        click.echo(f"\n{len(lines)} {title}")
+        for line in lines[:SHOWN]:
+            click.echo(f"  {line}")
+        if len(lines) > SHOWN:
+            click.echo(f"  … and {len(lines) - SHOWN} more")
+
+
+def crop_data(name: str, root: Path | None, out: Path | None, workers: int | None, skip_unreadable: bool) -> int:
+    """Detect every face of a dataset once, print what came of it, write crops.csv and train-test duplicates."""
+    table = load_dataset(name, root, skip_unreadable=skip_unreadable)
+    detections = detect_faces(table, workers=workers)
+    crops = detection_table(table, detections)
+    folder = (out or PROJECT_ROOT / "results" / name) / "tables"
+    write_csv(folder / "crops.csv", crops)
+    report = check_dataset(table, perceptual=True)
+    write_csv(folder / "duplicates.csv", report.summary)
+    click.echo(crops.round(4).to_string(index=False))
+    _show_twins(report)
+    click.echo(f"\ntables: {folder}")
+    return 0
+
+
+def prepare_data(name: str, root: Path, archive: Path | None, crops: tuple[str, ...], model: str) -> int:
+    """Extract where an archive is given, then make the arrays of each crop at the model's image size."""
+    if archive is not None:
+        extract(archive, root)
+    table = load_dataset(name, root)
+    size = ModelConfig.named(model, num_classes=len(table.attrs["labels"])).image_size
+    click.echo(f"{len(table)} images in {root}")
+    for crop in crops:
+        array = pixels(table, crop, size)
+        click.echo(f"{crop}: {array.shape[2]}×{array.shape[3]}, {array.nbytes / 1e6:.0f} MB")
+    return 0

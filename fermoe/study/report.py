@@ -1,0 +1,184 @@
+"""The report: the executed report notebook → one HTML file that stands alone, and the tables it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from nbconvert import HTMLExporter
+
+from fermoe.files import write_text
+from fermoe.paper import published
+from fermoe.plots.style import text_table
+from fermoe.stats import wilson_interval
+from fermoe.training.config import own_normalisation, own_test_crop
+
+_STYLE = """
+body { max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff;
+       font: 16px/1.55 system-ui, sans-serif; }
+h1, h2, h3 { line-height: 1.25; margin-top: 2rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 0.8rem; display: block; overflow-x: auto; }
+th, td { border-bottom: 1px solid #ddd; padding: 0.35rem 0.6rem; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; }
+img { max-width: 100%; height: auto; }
+pre { overflow-x: auto; font-size: 0.85rem; background: #f6f6f6; padding: 0.6rem; }
+code { background: #f6f6f6; }
+.jp-InputPrompt, .jp-OutputPrompt, .anchor-link { display: none; }
+"""
+
+
+def write_report(notebook: Path, path: Path, title: str) -> None:
+    """Write `notebook`'s prose and outputs, without its code, as a page with its pictures inside.
+
+    The page holds no time, host or path, so that equal results give an equal file.
+    """
+    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
+    body, _ = exporter.from_filename(str(notebook))
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    write_text(path, f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
+
+
+# The column that a table's one interval belongs to, most derived first.
+_INTERVAL_OF = ("optimism", "difference", "rate", "accuracy")
+
+
+_PER_CENT = ("accuracy", "leaked_accuracy", "clean_accuracy", "selected", "rate", "relative_drop")
+
+
+_POINTS = ("optimism", "difference", "drop_difference", "shuffled_gates_drop", "uniform_gates_drop")
+
+
+_UNITS = {**dict.fromkeys(_PER_CENT, ", %"), **dict.fromkeys(_POINTS, ", points")}
+
+
+def learned_from(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """What the study's trainings started from and saw: one row per dataset, model, protocol and variant."""
+    test = accuracy[accuracy["split"] == "test"]
+    keys = ["dataset", "model", "initial_weights", "protocol", "variant", "crop", "test_crop", "pipeline"]
+    return test.groupby(keys, as_index=False).agg(
+        seeds=("seed", "nunique"),
+        train_images=("train_images", "first"),
+        test_images=("images", "first"),
+        epochs_run=("epochs_run", "mean"),
+        accuracy=("accuracy", "mean"),
+    )
+
+
+def comparison(accuracy: pd.DataFrame, study: str = "") -> pd.DataFrame:
+    """The paper's accuracies beside the full network's here, in per cent: one row per dataset, crop and augmentation.
+
+    A cell of ours is the mean over seeds, its Wilson interval for one test set of that size, and the range of the
+    seeds; "needs the data" where there is none. `study` is the one that made `accuracy`; a row without a result names
+    the dataset's own study instead. Runs with another test crop or other pixel values than their protocol's are left
+    out.
+    """
+    test = accuracy[(accuracy["split"] == "test") & (accuracy["variant"] == "full") & (accuracy["crop"] != "masked")]
+    test = test.assign(augmentation=[name.partition("+")[2] or "none" for name in test["pipeline"]])
+    own = [
+        row.test_crop == own_test_crop(row.dataset, row.protocol, row.crop)
+        and row.pipeline.partition("+")[0] == own_normalisation(row.protocol, row.initial_weights)
+        for row in test.itertuples()
+    ]
+    test, rows = test[np.array(own, bool)], []
+    for dataset, row in zip(
+        published.accuracies()["dataset"], published.recomputed_accuracies().itertuples(), strict=True
+    ):
+        paper = {
+            "dataset": published.TITLES[dataset],
+            "paper": f"{100 * row.accuracy:.2f} {_interval(row.ci_low, row.ci_high)}",
+        }
+        groups = list(test[test["dataset"] == dataset].groupby(["crop", "augmentation"]))
+        command = {"command": f"fermoe study {(study if groups else '') or dataset} --set root=DIR"}
+        if not groups:
+            rows.append({**paper, **_ours(test.iloc[:0]), **command})
+        for (crop, augmentation), ours in groups:
+            rows.append({**paper, "crop": crop, "augmentation": augmentation, **_ours(ours), **command})
+    columns = ["dataset", "paper", "crop", "augmentation", *_ours(test.iloc[:0]), "command"]
+    return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _ours(rows: pd.DataFrame) -> dict[str, str]:
+    cells = {}
+    for protocol in ("published", "audited"):
+        mine = rows[rows["protocol"] == protocol]
+        cells[f"ours, {protocol}"] = _mean(mine) if len(mine) else "needs the data" if rows.empty else "not run"
+    cells["initial weights"] = ", ".join(sorted(rows["initial_weights"].unique()))
+    cells["model"] = ", ".join(sorted(rows["model"].unique()))
+    return cells
+
+
+def _mean(rows: pd.DataFrame) -> str:
+    mean, images = rows["accuracy"].mean(), int(rows["images"].iloc[0])
+    text = f"{100 * mean:.2f} {_interval(*wilson_interval(round(mean * images), images))}"
+    seeds = rows["seed"].nunique()
+    if seeds == 1:
+        return f"{text}, 1 seed"
+    return f"{text}, {seeds} seeds {100 * rows['accuracy'].min():.2f}–{100 * rows['accuracy'].max():.2f}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{100 * low:.2f}, {100 * high:.2f}]"
+
+
+def measures_over_seeds(table: pd.DataFrame, keys: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+    """A long table (columns measure, value, seed) → one row per `keys`: seeds, and each measure's mean over them.
+
+    Measures that the table lacks are left out; rows about single experts are averaged with the rest of their measure.
+    """
+    chosen = table[table["measure"].isin(measures)]
+    if chosen.empty:
+        return pd.DataFrame(columns=[*keys, "seeds", *measures])
+    wide = chosen.pivot_table(index=list(keys), columns="measure", values="value", aggfunc="mean", sort=False)
+    wide = wide[[measure for measure in measures if measure in wide]]
+    wide.insert(0, "seeds", chosen.groupby(list(keys))["seed"].nunique())
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def linked(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims table with a link to every table that its evidence names, relative to the study's report."""
+    evidence = (
+        claims["evidence"].fillna("").str.replace(r"(?<![/\w])(\w+\.csv)", r'<a href="tables/\1">\1</a>', regex=True)
+    )
+    return claims.assign(evidence=evidence)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A study's table for a page: the CSV has every column and digit, this what fits beside each other.
+
+    Shares of images in per cent and differences of them in points, an interval over images beside its value and one
+    over trainings in a column of its own, spaces in headings. Left out: run ids, p-values before their correction,
+    columns without an entry, the test images' crop where it is the training images', and the only dataset's name.
+    """
+    shown = table.drop(columns=[name for name in ("run", "runs", "p_value") if name in table])
+    shown = shown.dropna(axis="columns", how="all")
+    if "test_crop" in shown and shown["test_crop"].equals(shown.get("crop")):
+        shown = shown.drop(columns="test_crop")
+    if "dataset" in shown and shown["dataset"].nunique() == 1:
+        shown = shown.drop(columns="dataset")
+    owner = next((name for name in _INTERVAL_OF if name in shown), None) if "ci_low" in shown else None
+    columns = {}
+    for name in shown.columns.drop(["ci_low", "ci_high", "seeds_low", "seeds_high"], errors="ignore"):
+        cells = shown[name]
+        if name in _UNITS:
+            cells = pd.Series(["" if np.isnan(value) else f"{100 * value:.2f}" for value in cells], index=cells.index)
+        if name == owner:
+            bounds = zip(shown["ci_low"], shown["ci_high"], strict=True)
+            cells = cells + [f" {_interval(low, high)}" for low, high in bounds]
+        if name == "p_holm":
+            cells = pd.Series([f"{p:.4f}" if p >= 0.0001 else "<0.0001" for p in cells], index=cells.index)
+        columns[name.replace("_", " ") + _UNITS.get(name, "")] = cells
+    if "seeds_low" in shown:
+        bounds = zip(shown["seeds_low"], shown["seeds_high"], strict=True)
+        columns["over trainings"] = ["" if np.isnan(low) else _interval(low, high) for low, high in bounds]
+    return pd.DataFrame(columns)
+
+
+def table_or_note(tables: Mapping[str, pd.DataFrame], name: str, shown: pd.DataFrame | None = None) -> HTML | str:
+    """The table `name` of a study for printing, or what was made of it, or a sentence where it has no rows."""
+    table = tables.get(name)
+    if table is None or table.empty:
+        return f"{name}.csv has no rows: the study has not made what it needs."
+    return text_table(readable(table if shown is None else shown).fillna(""), digits=4)

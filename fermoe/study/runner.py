@@ -1,0 +1,185 @@
+"""Runs in processes: papermill children, one per GPU or one on all cores, with a line about each."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+from fermoe.files import write_text
+from fermoe.study.plan import Run
+from fermoe.training.runs import read_result
+
+MOST_WORKERS = 8  # by default; each takes about a gigabyte of memory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `error` is None when it is done; `user_error` when the user can mend it."""
+
+    run: Run
+    error: str | None = None
+    user_error: bool = False
+    seconds: float = 0.0
+
+
+def default_workers(threads: int = 0) -> int:
+    """One process per GPU; on a CPU-only machine as many as have `threads` cores each, by default one with all."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    cores = os.cpu_count() or 1
+    return gpus or (max(1, min(MOST_WORKERS, cores // threads)) if threads else 1)
+
+
+class Runner:
+    """Executes runs in at most `workers` processes at once and goes on past a failed one.
+
+    `threads` is how many each takes; 0 shares the cores out.
+    """
+
+    def __init__(self, workers: int, threads: int = 0, progress: bool = True):
+        self.workers = workers
+        self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
+        self.children: set[subprocess.Popen[bytes]] = set()
+        self.stopping = threading.Event()
+        self.slots = list(range(workers))
+        self.lock = threading.Lock()
+        self.progress = progress
+
+    def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
+        """Execute runs that may run side by side; returns their outcomes in order."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            futures = [pool.submit(self._one, run, bar) for run in runs]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                self.stop()
+                for future in futures:
+                    future.cancel()
+                raise
+
+    def stop(self) -> None:
+        """End every child with its kernel; what they finished stays."""
+        self.stopping.set()
+        with self.lock:
+            for child in self.children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGTERM)
+
+    def _one(self, run: Run, bar: tqdm[Any]) -> Outcome:
+        if self.stopping.is_set():
+            return Outcome(run, "stopped")
+        with self.lock:
+            slot = self.slots.pop()
+        started = time.perf_counter()
+        try:
+            outcome = self._papermill(run, slot, bar)
+        finally:
+            with self.lock:
+                self.slots.append(slot)
+        seconds = time.perf_counter() - started
+        note = outcome.error or _headline(run)
+        bar.write(f"  {'failed' if outcome.error else 'done'} {run.id} ({seconds:.0f} s){': ' + note if note else ''}")
+        bar.update()
+        return Outcome(run, outcome.error, outcome.user_error, seconds)
+
+    def _papermill(self, run: Run, slot: int, bar: tqdm[Any]) -> Outcome:
+        run.directory.mkdir(parents=True, exist_ok=True)
+        parameters = run.directory / "parameters.yaml"
+        write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
+        log = run.directory / "log.txt"
+        command = [sys.executable, "-m", "fermoe.study.execute", str(_source(run)), str(run.executed), str(parameters)]
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment(slot),
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+            with self.lock:
+                self.children.add(child)
+            try:
+                while (code := _wait(child, 1.0)) is None:
+                    bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
+            finally:
+                with self.lock:
+                    self.children.discard(child)
+        write_text(run.seen, run.inputs)
+        if code == 0 and run.done:
+            return Outcome(run)
+        return _failure(run, code, log)
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        import torch
+
+        threads = str(self.threads)
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning of the kernel's debugger, nobody's business
+        gpus = torch.cuda.device_count()
+        if gpus > 1 and self.workers > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
+        return environment
+
+
+def _source(run: Run) -> Path:
+    from fermoe.study.plan import NOTEBOOKS
+
+    return NOTEBOOKS / f"{run.notebook}.ipynb"
+
+
+def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _die_with_parent() -> None:
+    """On Linux, when the study is killed its children get SIGTERM; their kernels watch for that themselves."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _position(run: Run) -> str:
+    """Where a training stands, from the history it writes."""
+    with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+        history = pd.read_csv(run.directory / "history.csv")
+        epochs, last = run.parameters["epochs"], history.iloc[-1]
+        return f"{run.id}: epoch {int(last['epoch'])}/{epochs}, validation {100 * last['val_accuracy']:.1f} %"
+    return run.id
+
+
+def _headline(run: Run) -> str:
+    test = ((read_result(run.directory) or {}).get("metrics") or {}).get("test")
+    return f"test accuracy {100 * test['accuracy']:.1f} %" if test else ""
+
+
+def _failure(run: Run, code: int, log: Path) -> Outcome:
+    """One line about a failed run: the error its notebook stopped at, else how the process ended."""
+    with contextlib.suppress(OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError):
+        for cell in nbformat.read(run.executed, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if output.output_type == "error":
+                    line = " ".join(str(output.evalue).split())
+                    user = output.ename in ("UserError", "UnreadableImage")
+                    return Outcome(run, line if user else f"{output.ename}: {line[:200]} (see {run.executed})", user)
+    return Outcome(run, f"papermill ended with code {code} (see {log})")

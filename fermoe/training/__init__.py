@@ -1,0 +1,1 @@
+"""How is a run made, and how is it read again?"""

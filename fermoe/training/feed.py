@@ -1,0 +1,97 @@
+"""A run's images: decoded once, and batch by batch on their way to what the network sees."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fermoe.data.arrays import pixels, readable
+from fermoe.data.datasets import load_dataset, protocol_splits
+from fermoe.data.transforms import NORMALISATIONS, as_images, augment
+from fermoe.errors import UserError
+from fermoe.training.config import TrainConfig, model_config
+
+RESIDENT_SHARE = 0.5  # of a GPU's free memory that a run's images may fill; larger ones are sent batch by batch
+
+
+@dataclass(frozen=True)
+class Data:
+    """A run's images on their device, row positions of its splits, and its table."""
+
+    table: pd.DataFrame
+    splits: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]  # by split: uint8 (N of the whole table, C, S, S)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.table["label"].to_numpy()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return self.table.attrs["labels"]
+
+
+def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
+    """The dataset of a run, its splits, and its images at the model's size."""
+    table = load_dataset(
+        config.dataset, config.root, skip_unreadable=config.skip_unreadable, **dict(config.dataset_options)
+    )
+    if config.skip_unreadable and config.dataset != "synthetic":
+        table, _ = readable(table)
+    splits = protocol_splits(table, config.protocol)
+    if len(splits["train"]) < 2:
+        raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
+    size = model_config(config, len(table.attrs["labels"])).image_size
+    cropped = pixels(table, config.crop, size, progress=progress)
+    test = cropped if config.test_crop == config.crop else pixels(table, str(config.test_crop), size, progress=progress)
+    # The authors validate on cropped images even where they test uncropped ones.
+    return Data(table, splits, {"train": cropped, "validation": cropped, "test": test})
+
+
+class Feed:
+    """Batches of a run's images on its device, as its input pipeline makes them.
+
+    A GPU holds the uint8 images themselves where they fit; otherwise each batch is sent. `seconds` adds up how long
+    the caller waited for batches (on a GPU: to have them ordered, since it works them out beside the host).
+    """
+
+    def __init__(self, data: Data, config: TrainConfig, device: torch.device):
+        self.normalise, self.augmented = NORMALISATIONS[str(config.normalisation)], config.augmentation != "none"
+        self.device, self.seconds = device, 0.0
+        arrays = {id(array): array for array in data.images.values()}  # splits may share one
+        kept = {key: array if device.type == "cpu" else resident(array, device) for key, array in arrays.items()}
+        self.images = {split: kept[id(array)] for split, array in data.images.items()}
+
+    def batch(self, split: str, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
+        """Images `rows` (N,) of the table → (N, 3, S, S), channels last; a generator's are for training: augmented."""
+        started = time.perf_counter()
+        images = as_images(take(self.images[split], rows, self.device))
+        if generator is not None and self.augmented:
+            images = augment(images, generator)
+        batch = self.normalise(images).contiguous(memory_format=torch.channels_last)
+        self.seconds += time.perf_counter() - started
+        return batch
+
+
+def resident(images: np.ndarray, device: torch.device, room: int | None = None) -> np.ndarray | Tensor:
+    """Images on the device, or as they are where they need more than `room` bytes (by default half of a GPU's)."""
+    if room is None:
+        room = int(RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+    if images.nbytes > room:
+        return images
+    copy = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), 1024):  # a copy of the whole would fill the host's memory
+        copy[start : start + 1024] = torch.from_numpy(images[start : start + 1024].copy())
+    return copy
+
+
+def take(images: np.ndarray | Tensor, rows: np.ndarray, device: torch.device) -> Tensor:
+    """Images `rows` (N,) on the device."""
+    if isinstance(images, Tensor):
+        return images[torch.from_numpy(rows).to(images.device, non_blocking=True)]
+    return torch.from_numpy(images[rows]).to(device, non_blocking=True)

@@ -1,0 +1,133 @@
+"""A finished training, opened again: its network with the kept weights, and its images.
+
+What the evidence (experts, Grad-CAM, robustness) is measured on. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fermoe.data.datasets import fingerprint
+from fermoe.data.transforms import NORMALISATIONS, as_images
+from fermoe.errors import UserError
+from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined
+from fermoe.network.weights import load_weights
+from fermoe.training.config import TrainConfig, model_config
+from fermoe.training.feed import Data, load_data
+
+
+def pick_device() -> torch.device:
+    """CUDA where there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def place(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
+    """The same model, moved to its device and into the memory order that is fastest there."""
+    # Channels last: oneDNN and cuDNN convolve faster that way (on a CPU only where channels are many).
+    faster = model.resnet if device.type == "cpu" else model
+    model.to(device)
+    faster.to(memory_format=torch.channels_last)
+    return model
+
+
+def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Rows in batches of `size`; the last may be smaller."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A run's result, configuration, data and network (in evaluation mode, on `device`)."""
+
+    name: str
+    config: TrainConfig
+    data: Data
+    model: ExpressNetMoE
+    device: torch.device
+
+    def rows(self, images: int | None = None) -> np.ndarray:
+        """Positions of the test images in the table; with `images`, that many, evenly spread over the test split.
+
+        Tables are sorted by class or at random, so an even spread keeps every class.
+        """
+        rows = self.data.splits["test"]
+        if images is None or images >= len(rows):
+            return rows
+        return rows[np.linspace(0, len(rows) - 1, images).round().astype(int)]
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """Test images as the run's crop gives them: float32 RGB (N, 3, S, S) in [0, 1], on the CPU."""
+        return as_images(torch.from_numpy(self.data.images["test"][rows]))
+
+    def labels(self, rows: np.ndarray) -> np.ndarray:
+        return self.data.labels[rows]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] → what the network sees, on its device."""
+        return NORMALISATIONS[str(self.config.normalisation)](images.to(self.device))
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> ExpressNetOutput:
+        """Logits, gates and features on the CPU for images (N, 3, S, S) in [0, 1], changed first batch by batch."""
+        parts = []
+        for batch in images.split(BATCH):
+            out = self.model(self.normalise(batch if change is None else change(batch)))
+            gates, features = ({k: v.float().cpu() for k, v in named.items()} for named in (out.gates, out.features))
+            parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, features))
+        return joined(parts)
+
+
+def open_run(run: Mapping[str, Any], root: str | None = None, data: Data | None = None) -> TrainedRun:
+    """Open a finished run (an entry of `finished_runs`): its data from `root`, its weights from its directory.
+
+    `data` of another run of the same dataset, protocol and crop may be given to load them once.
+
+    Raises:
+        UserError: the weights are missing, or the dataset is not the one it was trained on.
+    """
+    known = {f.name for f in dataclasses.fields(TrainConfig)}
+    config = TrainConfig(**{k: v for k, v in run["parameters"].items() if k in known}, root=root or None)
+    weights = Path(run["directory"]) / "best.safetensors"
+    if not weights.exists():
+        raise UserError("the run's weights are not there", where=weights, fix="run its study again to train it")
+    data = data or load_data(config, progress=False)
+    if run["data"]["fingerprint"] != fingerprint(data.table):
+        raise UserError(f"the data are not those of run {run['run']}", where=root, fix="give the same dataset folder")
+    device = pick_device()
+    model = ExpressNetMoE(model_config(config, len(data.label_names)))
+    load_weights(model, weights)
+    return TrainedRun(run["run"], config, data, model.to(device).eval(), device)
+
+
+# Runs that agree in these show the network the same pictures.
+_SAME_IMAGES = ("dataset", "dataset_options", "protocol", "crop", "test_crop", "model", "skip_unreadable")
+
+
+def open_runs(runs: Sequence[Mapping[str, Any]], root: str | None = None) -> Iterator[TrainedRun]:
+    """Open one run after the other; neighbours with the same images share them."""
+    key, data = None, None
+    for run in runs:
+        own = {name: run["parameters"][name] for name in _SAME_IMAGES}
+        trained = open_run(run, root, data if own == key else None)
+        key, data = own, trained.data
+        yield trained

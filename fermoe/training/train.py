@@ -1,0 +1,245 @@
+"""Training and evaluation of one run, as the paper does it or as an audit would.
+
+Each epoch draws from generators seeded by (seed, epoch), so a resumed run repeats the uninterrupted one exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from fermoe import metrics
+from fermoe.data.datasets import fingerprint
+from fermoe.errors import UserError
+from fermoe.files import atomic, digest, write_arrays, write_csv
+from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined, parameter_counts
+from fermoe.network.weights import load_initial_weights, load_weights, save_weights
+from fermoe.training import predictions
+from fermoe.training.config import TrainConfig, model_config
+from fermoe.training.feed import Data, Feed, load_data
+from fermoe.training.inference import _autocast, pick_device, place, slices
+from fermoe.training.runs import exclusive, read_result, write_result
+
+NOTEBOOK = "04_training"
+
+
+def _seed(seed: int, epoch: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint32)[0])
+
+
+class Trainer:
+    """A model with its optimiser and history; one `epoch()` at a time, saved and restored between epochs."""
+
+    def __init__(self, config: TrainConfig, data: Data, device: torch.device):
+        self.config, self.data, self.device = config, data, device
+        self.feed = Feed(data, config, device)
+        self.identity = digest([config.parameters(), fingerprint(data.table)], 16)  # which checkpoints are its own
+        torch.manual_seed(_seed(config.seed, 0, 0))
+        self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
+        load_initial_weights(self.model, config.weights)
+        place(self.model, device)
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, eps=1e-7, fused=device.type != "mps")
+        self.history: list[dict[str, float]] = []
+        self.choices: list[Tensor] = []  # by epoch: the class predicted for each validation image
+
+    def epoch(self, progress: bool) -> None:
+        """Train for one epoch, evaluate on the validation images, append a row to the history."""
+        config, epoch = self.config, len(self.history) + 1
+        torch.manual_seed(_seed(config.seed, epoch, 1))  # dropout
+        generator = torch.Generator().manual_seed(_seed(config.seed, epoch, 2))  # order and augmentation
+        rate = config.learning_rate * config.decay**epoch  # the first epoch's is multiplied too
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        rows = self.data.splits["train"]
+        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        labels = torch.from_numpy(self.data.labels)
+        targets = labels[rows].to(self.device)
+        # Nothing is read back before the epoch ends: a GPU never waits for the host.
+        totals = torch.zeros(2, dtype=torch.float32 if self.device.type == "mps" else torch.float64, device=self.device)
+        seen = steps = position = 0
+        started, waited = time.perf_counter(), self.feed.seconds
+        self.model.train()
+        description = f"epoch {epoch}/{config.epochs}"
+        with tqdm(total=len(rows), desc=description, unit="image", leave=False, disable=not progress) as bar:
+            for batch in slices(rows, config.batch_size):
+                target = targets[position : position + len(batch)]
+                position += len(batch)
+                if len(batch) == 1:
+                    continue  # batch norm has no variance of one value
+                with _autocast(self.device):
+                    out = self.model(self.feed.batch("train", batch, generator))
+                    loss = F.cross_entropy(out.logits.float(), target, label_smoothing=config.label_smoothing)
+                    objective = loss + self.model.auxiliary_loss(out)
+                self.optimizer.zero_grad(set_to_none=True)
+                objective.backward()
+                self.optimizer.step()
+                correct = (out.logits.detach().argmax(1) == target).sum()
+                totals += torch.stack([loss.detach() * len(batch), correct])
+                seen, steps = seen + len(batch), steps + 1
+                bar.update(len(batch))
+        mean_loss, accuracy = (totals / max(seen, 1)).tolist()
+        seconds = time.perf_counter() - started
+        if not math.isfinite(mean_loss):
+            raise UserError(f"training diverged in epoch {epoch}", fix="lower learning_rate")
+        validation = self.predict("validation")
+        self.choices.append(validation.logits.argmax(1).to(torch.uint8))
+        target = labels[self.data.splits["validation"]]
+        val_loss = F.cross_entropy(validation.logits, target, label_smoothing=config.label_smoothing)
+        self.history.append(
+            {
+                "epoch": epoch,
+                "steps": steps,
+                "epoch_seconds": seconds,
+                "data_seconds": self.feed.seconds - waited,
+                "learning_rate": rate,
+                "loss": mean_loss,
+                "accuracy": accuracy,
+                "val_loss": val_loss.item(),
+                "val_accuracy": (validation.logits.argmax(1) == target).double().mean().item(),
+            }
+        )
+
+    @torch.inference_mode()
+    def predict(self, split: str, batch_size: int = 256) -> ExpressNetOutput:
+        """Logits and gates for a whole split, in its order, on the CPU; features are left out."""
+        self.model.eval()
+        parts: list[ExpressNetOutput] = []
+        for batch in slices(self.data.splits[split], batch_size):
+            with _autocast(self.device):
+                out = self.model(self.feed.batch(split, batch))
+            gates = {name: gate.float().cpu() for name, gate in out.gates.items()}
+            parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, {}))
+        return joined(parts)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the best validation accuracy, the first of equals, as Keras' checkpoint keeps it."""
+        scores = [row["val_accuracy"] for row in self.history]
+        return scores.index(max(scores)) + 1 if scores else 0
+
+    @property
+    def finished(self) -> bool:
+        """All epochs done, or no better validation loss for `patience` epochs (early stopping)."""
+        losses = [row["val_loss"] for row in self.history]
+        stale = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return len(losses) >= self.config.epochs or stale >= self.config.patience
+
+    def save(self, path: Path) -> None:
+        state = {
+            "identity": self.identity,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "choices": self.choices,
+        }
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of the same configuration and data.
+
+        Raises:
+            UserError: the file is damaged or belongs to another configuration or to other data.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception:  # torch.load fails in many ways; each is one line to the user
+            raise UserError("the checkpoint cannot be read", where=path, fix="delete it to start again") from None
+        if not isinstance(state, dict) or state.get("identity") != self.identity:
+            what = "the checkpoint belongs to another configuration or to other data"
+            raise UserError(what, where=path, fix="delete it or choose another folder")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history, self.choices = state["history"], state["choices"]
+
+
+def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train, evaluate and record one run; a finished run is returned as it is, an interrupted one goes on.
+
+    Writes into `directory`: last.pt (while it runs), best.safetensors, history.csv, predictions.csv (test),
+    validation.csv, epochs.npz (what each epoch predicted for the validation images), and result.json last.
+
+    Returns:
+        The content of result.json.
+    """
+    directory = Path(directory)
+    with exclusive(directory / ".lock", "this run"):
+        data = load_data(config, progress=progress)
+        print_of_data = fingerprint(data.table)
+        checkpoint, best = directory / "last.pt", directory / "best.safetensors"
+        done = read_result(directory)
+        # Unpacked runs come without weights: they are trained again before anything looks into the network.
+        if done and best.exists() and _is_result_of(done, config, print_of_data):
+            checkpoint.unlink(missing_ok=True)
+            return done
+        trainer = Trainer(config, data, pick_device())
+        if checkpoint.exists():
+            trainer.restore(checkpoint)
+        (directory / "result.json").unlink(missing_ok=True)  # of other parameters or data: from here on not true
+        for name in (checkpoint.name, best.name):
+            for leftover in directory.glob(f".{name}.*"):  # of a process that was killed while it wrote
+                leftover.unlink()
+        started = time.perf_counter()
+        while not trainer.finished:
+            trainer.epoch(progress)
+            if trainer.best_epoch == len(trainer.history):
+                save_weights(trainer.model, best)
+            write_csv(directory / "history.csv", pd.DataFrame(trainer.history), decimals=9)
+            trainer.save(checkpoint)
+        load_weights(trainer.model, best)
+        metrics = _evaluate(trainer, directory)
+        write_arrays(directory / "epochs.npz", predicted=torch.stack(trainer.choices).numpy())
+        result = write_result(
+            directory,
+            NOTEBOOK,
+            config.parameters(),
+            data={
+                "fingerprint": print_of_data,
+                "labels": list(data.label_names),
+                "images": {split: len(rows) for split, rows in data.splits.items()},
+            },
+            model_parameters=parameter_counts(trainer.model)["total"],
+            epochs_run=len(trainer.history),
+            best_epoch=trainer.best_epoch,
+            metrics=metrics,
+            seconds=round(sum(row["epoch_seconds"] for row in trainer.history), 1),
+            seconds_this_session=round(time.perf_counter() - started, 1),
+        )
+        checkpoint.unlink(missing_ok=True)
+        return result
+
+
+def _is_result_of(result: Mapping[str, Any], config: TrainConfig, data: str) -> bool:
+    same = digest(result["parameters"]) == digest(config.parameters())  # JSON knows no tuples: compare as JSON
+    return same and isinstance(result.get("data"), dict) and result["data"].get("fingerprint") == data
+
+
+def _evaluate(trainer: Trainer, directory: Path) -> dict[str, dict[str, float | int]]:
+    """Predict validation and test with the kept weights; metrics by split (FER-2013: also by its own parts)."""
+    data, found = trainer.data, {}
+    for split, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
+        rows = data.splits[split]
+        out = trainer.predict(split)
+        probabilities = out.logits.softmax(1).numpy()
+        gates = {mixture: gate.numpy() for mixture, gate in out.gates.items()}
+        images = data.table["image"].iloc[rows].tolist()
+        table = predictions.predictions_table(images, data.labels[rows], probabilities, data.label_names, gates)
+        predictions.write_predictions(directory / name, table)
+        parts = {split: np.ones(len(rows), bool)}
+        if split == "test" and "usage" in data.table:
+            usage = data.table["usage"].to_numpy()[rows]
+            parts |= {part: usage == part for part in ("PublicTest", "PrivateTest") if (usage == part).any()}
+        for part, mask in parts.items():
+            found[part] = metrics.metrics(table["label"][mask], table["predicted"][mask], probabilities[mask])
+    return found

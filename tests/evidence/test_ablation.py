@@ -1,0 +1,112 @@
+"""Variants beside their seeds: the summaries equal plain arithmetic, and what is missing is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from fermoe.evidence import ablation
+from fermoe.evidence.ablation import ablation_table
+from fermoe.evidence.accuracy import accuracy_table
+from fermoe.network.model import ExpressNetMoE, ModelConfig, parameter_counts
+from fermoe.plots import ablation as ablation_plots
+from fermoe.training.runs import finished_runs
+from tests.helpers.runs import make_run
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    for seed, gain in ((0, 0.0), (1, 0.05), (2, 0.1)):
+        make_run(tmp_path, images=300, accuracy=0.7 + gain, seed=seed, crop="blazeface")
+        make_run(tmp_path, images=300, accuracy=0.5 + gain, seed=seed, crop="blazeface", variant="backbone")
+    make_run(tmp_path, images=300, accuracy=0.6, seed=1, crop="blazeface", variant="no_moe")
+    # Not among the main runs: another crop, a control, another test crop, another protocol.
+    make_run(tmp_path, images=300, crop="none", variant="backbone")
+    make_run(tmp_path, images=300, crop="masked")
+    make_run(tmp_path, images=300, crop="blazeface", test_crop="none", variant="backbone")
+    make_run(tmp_path, images=300, crop="blazeface", protocol="published")
+    return tmp_path
+
+
+@pytest.fixture
+def rows(study: Path) -> pd.DataFrame:
+    return ablation.main_runs(accuracy_table(finished_runs(study)))
+
+
+def test_the_main_runs_are_those_in_which_most_variants_can_be_compared(rows: pd.DataFrame) -> None:
+    assert len(rows) == 7
+    assert set(rows["crop"]) == set(rows["test_crop"]) == {"blazeface"}
+    assert set(rows["protocol"]) == {"audited"}
+
+
+def test_seeds_are_rows_the_backbone_comes_first_and_a_missing_run_is_a_gap(rows: pd.DataFrame) -> None:
+    table = ablation.seed_table(rows)
+    assert list(table.columns) == ["backbone", "full", "no_moe"]
+    assert table["no_moe"].isna().tolist() == [True, False, True]
+    one = rows[(rows["variant"] == "full") & (rows["seed"] == 2)]
+    assert table.at[2, "full"] == one["accuracy"].item()
+    assert set(ablation.missing_variants(rows)) == {"no_cnn1", "no_cnn2", "dense_gate", "random_gate", "balanced_gate"}
+
+
+def test_intervals_over_seeds_are_scipys(rows: pd.DataFrame) -> None:
+    full = rows.loc[rows["variant"] == "full", "accuracy"]
+    row = ablation.variant_summary(rows).set_index("variant").loc["full"]
+    interval = stats.t.interval(0.95, 2, full.mean(), stats.sem(full))
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(interval)
+    assert row["sd"] == pytest.approx(np.std(full, ddof=1))
+
+    seeds = ablation.seed_table(rows)
+    differences = ablation.seed_differences(rows).set_index("variant")
+    test = stats.ttest_rel(seeds["backbone"], seeds["full"]).confidence_interval()
+    assert tuple(differences.loc["backbone", ["ci_low", "ci_high"]]) == pytest.approx((test.low, test.high))
+    assert differences.at["backbone", "below_full"] == (seeds["backbone"] < seeds["full"]).sum()
+
+
+def test_a_single_seed_has_a_difference_and_no_interval(rows: pd.DataFrame) -> None:
+    row = ablation.seed_differences(rows).set_index("variant").loc["no_moe"]
+    assert row["seeds"] == 1
+    assert np.isfinite(row["difference"])
+    assert np.isnan(row["ci_low"])
+
+
+def test_the_contrasts_shown_are_those_of_the_main_runs(study: Path, rows: pd.DataFrame) -> None:
+    contrasts = ablation.variant_contrasts(ablation_table(finished_runs(study)), rows)
+    assert contrasts["alternative"].tolist() == ["backbone", "no_moe"]
+    assert set(contrasts["crop"]) == {"blazeface"}
+
+
+def test_without_the_full_network_or_any_run_the_tables_are_empty(rows: pd.DataFrame) -> None:
+    assert ablation.seed_differences(rows[rows["variant"] != "full"]).empty
+    nothing = ablation.main_runs(rows, "published")
+    assert nothing.empty
+    assert ablation.variant_summary(nothing.assign(variant=[])).empty
+
+
+def test_costs_are_those_of_the_network_that_was_trained(study: Path, rows: pd.DataFrame) -> None:
+    runs = [{**run, "seconds": 6.0} for run in finished_runs(study)]
+    table = ablation.costs(rows, runs, 3).set_index("variant")
+    for variant in table.index:
+        counted = parameter_counts(ExpressNetMoE(ModelConfig.miniature(3, variant)))["total"]
+        assert table.at[variant, "parameters"] == counted
+    assert table["ms_per_image"].tolist() == pytest.approx([1000 * 6.0 / (3 * 100)] * 3)
+    assert table.at["backbone", "mmac"] < table.at["no_moe", "mmac"] <= table.at["full", "mmac"]
+
+
+def test_plots_show_every_row_and_name_their_axes(rows: pd.DataFrame) -> None:
+    differences = ablation.seed_differences(rows)
+    ax = ablation_plots.plot_differences(differences, group="variant")
+    assert [label.get_text() for label in ax.get_yticklabels()] == differences["variant"].tolist()
+    line = ax.containers[0].lines[0]
+    assert line.get_xdata() == pytest.approx(100 * differences["difference"].to_numpy())
+    assert "points" in ax.get_xlabel()
+    seeds = ablation.seed_table(rows)
+    ax = ablation_plots.plot_seeds(seeds)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["seed 0", "seed 1", "seed 2"]
+    assert "%" in ax.get_ylabel()
+    assert ax.get_title() or ax.get_title(loc="left")
+    plt.close("all")

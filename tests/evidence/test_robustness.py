@@ -1,0 +1,229 @@
+"""The table of drops equals plain arithmetic on the answers; what is missing stays missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from fermoe.data.perturbations import PERTURBATIONS
+from fermoe.evidence import robustness
+from fermoe.evidence.robustness import (
+    Outcomes,
+    between_seeds,
+    measure,
+    read_outcomes,
+    robustness_table,
+    runs_to_compare,
+    write_outcomes,
+)
+from fermoe.paper import rules
+from fermoe.paper.rules import NOT_TESTED
+from fermoe.paper.rules import robustness as robustness_plots
+from fermoe.training.config import TrainConfig
+from fermoe.training.inference import open_runs
+from fermoe.training.runs import finished_runs
+from tests.helpers.runs import OPTIONS, quietly
+from tests.helpers.trees import refused
+
+# Toy sets lack some class, and evaluation says so.
+pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")
+
+IMAGES = 400
+
+
+def a_run(variant: str, seed: int, **parameters: Any) -> dict[str, Any]:
+    values = {"dataset": "synthetic", "protocol": "audited", "crop": "blazeface", "test_crop": "blazeface"}
+    values |= {"pipeline": "imagenet", "variant": variant, "seed": seed, **parameters}
+    return {"run": f"{variant}{seed}", "parameters": values}
+
+
+def answers(accuracies: list[list[float]], runs: list[dict[str, Any]]) -> Outcomes:
+    """Networks that are right with these probabilities: (runs, 1 + conditions)."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(IMAGES) % 5
+    right = rng.random((len(runs), len(accuracies[0]), IMAGES)) < np.array(accuracies)[..., None]
+    predicted = np.where(right, labels, (labels + 1) % 5).astype(np.uint8)
+    conditions = (("gamma", 1), ("blur", 5))[: len(accuracies[0]) - 1]
+    return Outcomes(tuple(run["run"] for run in runs), conditions, labels, predicted)
+
+
+def test_drops_are_those_of_mean_accuracies_and_differences_use_the_shared_seeds() -> None:
+    runs = [a_run("full", 0), a_run("full", 1), a_run("no_moe", 1), a_run("no_moe", 2)]
+    outcomes = answers([[0.9, 0.8, 0.5]] * 2 + [[0.8, 0.6, 0.2]] * 2, runs)
+    table = robustness_table(outcomes, runs).set_index(["variant", "perturbation"])
+    share = outcomes.correct.mean(axis=2)  # (runs, conditions)
+    full = table.loc[("full", "gamma")]
+    clean, dark = share[:2, 0].mean(), share[:2, 1].mean()
+    assert full["accuracy"] == pytest.approx(dark)
+    assert full["relative_drop"] == pytest.approx((clean - dark) / clean)
+    assert np.isnan(full["drop_difference"])
+    other = table.loc[("no_moe", "gamma")]
+    mine, theirs = (1 - share[i, 1] / share[i, 0] for i in (2, 1))  # seed 1 is the one both have
+    assert other["drop_difference"] == pytest.approx(mine - theirs)
+    # The rest of the row is about that seed as well, and names no other run.
+    assert other["seeds"] == 1
+    assert other["runs"].split() == ["no_moe1", "full1"]
+    assert other["accuracy"] == pytest.approx(share[2, 1])
+    assert other["relative_drop"] == pytest.approx(mine)
+    assert other["diff_low"] < other["drop_difference"] < other["diff_high"]
+
+
+def test_a_variant_without_a_seed_of_the_full_network_stands_alone() -> None:
+    runs = [a_run("full", 0), a_run("no_moe", 1), a_run("no_moe", 2)]
+    outcomes = answers([[0.9, 0.8], [0.8, 0.6], [0.8, 0.4]], runs)
+    row = robustness_table(outcomes, runs).set_index("variant").loc["no_moe"]
+    assert row["accuracy"] == pytest.approx(outcomes.correct[1:, 1].mean())
+    assert (row["seeds"], row["runs"]) == (2, "no_moe1 no_moe2")
+    assert row[["drop_difference", "diff_low", "diff_high"]].isna().all()
+
+
+def test_a_single_seed_and_missing_variants_leave_c7_not_tested() -> None:
+    runs = [a_run("full", 0), a_run("no_moe", 0)]
+    table = robustness_table(answers([[0.9, 0.8], [0.9, 0.2]], runs), runs)
+    verdict = rules.robustness({"robustness": table})
+    assert verdict.verdict == NOT_TESTED
+    assert "1 seed(s)" in verdict.reason
+
+
+def test_a_class_without_test_images_changes_nothing_but_the_count() -> None:
+    runs = [a_run("full", 0)]
+    whole = answers([[0.9, 0.5]], runs)
+    kept = whole.labels != 3
+    part = dataclasses.replace(whole, labels=whole.labels[kept], predicted=whole.predicted[:, :, kept])
+    (row,) = robustness_table(part, runs).itertuples()
+    assert (row.images, row.accuracy) == (kept.sum(), pytest.approx(whole.correct[0, 1, kept].mean()))
+
+
+def test_runs_that_do_not_belong_together_are_refused() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0, crop="none")]
+    with pytest.raises(ValueError, match="differ in"):
+        robustness_table(answers([[0.9, 0.8]] * 2, runs), runs)
+    twice = [a_run("full", 0), {**a_run("full", 0), "run": "again"}]
+    with pytest.raises(ValueError, match="two runs of full have seed 0"):
+        robustness_table(answers([[0.9, 0.8]] * 2, twice), twice)
+
+
+def test_two_trainings_of_one_variant_are_compared_pair_by_pair() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0), a_run("backbone", 1), a_run("backbone", 2)]
+    outcomes = answers([[0.9, 0.8, 0.7], [0.9, 0.8, 0.8], [0.9, 0.8, 0.8], [0.9, 0.1, 0.8]], runs)
+    outcomes.predicted[2] = outcomes.predicted[1]
+    outcomes.predicted[3, [0, 2]] = outcomes.predicted[1, [0, 2]]  # seed 2 differs under gamma alone
+    (row,) = between_seeds(outcomes, runs).itertuples()  # the full network has one seed: no pair
+    assert (row.variant, row.pairs, row.conditions) == ("backbone", 3, 6)
+    assert row.clearly_different == 2  # seed 2 under gamma, against either of the others
+    share = outcomes.correct.mean(axis=2)
+    drops = 1 - share[1:, 1:] / share[1:, :1]
+    expected = np.mean([np.abs(drops[i] - drops[j]) for i, j in itertools.combinations(range(3), 2)])
+    assert row.mean_difference == pytest.approx(expected)
+
+
+def test_intervals_agree_with_a_bootstrap_done_image_by_image() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0)]
+    outcomes = answers([[0.9, 0.7], [0.85, 0.5]], runs)
+    row = robustness_table(outcomes, runs).set_index("variant").loc["backbone"]
+    rng, found = np.random.default_rng(1), []
+    for _ in range(1000):
+        drawn = outcomes.correct[:, :, rng.integers(IMAGES, size=IMAGES)].mean(axis=2)
+        found.append((1 - drawn[1, 1] / drawn[1, 0]) - (1 - drawn[0, 1] / drawn[0, 0]))
+    assert [row["diff_low"], row["diff_high"]] == pytest.approx(np.quantile(found, [0.025, 0.975]), abs=0.015)
+
+
+def test_the_table_is_the_same_bytes_twice() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0)]
+    outcomes = answers([[0.9, 0.7], [0.85, 0.5]], runs)
+    assert robustness_table(outcomes, runs).to_csv() == robustness_table(outcomes, runs).to_csv()
+
+
+def test_a_network_that_is_never_right_has_no_relative_drop() -> None:
+    runs = [a_run("full", 0)]
+    row = robustness_table(answers([[0.0, 0.0]], runs), runs).iloc[0]
+    assert row["accuracy"] == 0
+    assert np.isnan(row["relative_drop"])
+    assert np.isnan(row["drop_low"])
+
+
+def test_without_runs_or_perturbations_the_table_is_empty_and_c7_not_tested() -> None:
+    runs = [a_run("full", 0)]
+    table = robustness_table(answers([[0.9]], runs), runs)
+    assert table.empty
+    assert rules.robustness({"robustness": table}).verdict == NOT_TESTED
+    nobody = measure([], 10)
+    assert robustness_table(nobody, []).empty
+    assert between_seeds(nobody, []).empty
+
+
+def test_only_runs_of_the_setting_most_variants_share_are_compared() -> None:
+    mine = [a_run("full", 0), a_run("backbone", 0), a_run("no_moe", 0)]
+    others = [
+        a_run("backbone", 0, crop="none", test_crop="none"),
+        a_run("backbone", 1, test_crop="none"),
+        a_run("full", 0, protocol="published"),
+        a_run("dense_gate", 0),
+        a_run("full", 3, crop="masked"),
+        a_run("full", 0, learning_rate=0.1),
+    ]
+    assert runs_to_compare(others + mine, "audited") == mine
+    assert runs_to_compare([], "audited") == []
+
+
+def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variant in ("full", "backbone"):
+        config = TrainConfig(dataset_options=OPTIONS, variant=variant, epochs=1, batch_size=16)
+        quietly(config, tmp_path / "runs" / config.run_id)
+    runs = runs_to_compare(finished_runs(tmp_path), "audited")
+    opened = list(open_runs(runs))
+    assert opened[0].data is opened[1].data
+    outcomes = measure(opened, 10, ["gamma", "occluded eyes"])
+    assert outcomes.predicted.shape == (2, 11, 10)
+    for run, predicted in zip(opened, outcomes.predicted, strict=True):
+        rows = run.rows(10)
+        assert (run.predict(run.images(rows)).logits.argmax(1).numpy() == predicted[0]).all()
+    monkeypatch.setattr(robustness, "CHUNK", 4)
+    assert (measure(opened, 10, ["gamma", "occluded eyes"]).predicted == outcomes.predicted).all()
+    write_outcomes(tmp_path / "outcomes.npz", outcomes)
+    again = read_outcomes(tmp_path / "outcomes.npz")
+    assert again.conditions == outcomes.conditions
+    assert robustness_table(again, runs).equals(robustness_table(outcomes, runs))
+
+
+def test_damaged_answers_and_those_of_other_perturbations_are_refused_in_one_line(tmp_path: Path) -> None:
+    path, outcomes = tmp_path / "outcomes.npz", answers([[0.9, 0.8]], [a_run("full", 0)])
+    write_outcomes(path, outcomes)
+    whole = path.read_bytes()
+    for damaged in (b"", b"PK", whole[: len(whole) // 2], whole[:80] + bytes(40) + whole[120:]):
+        path.write_bytes(damaged)
+        with refused("cannot be read"):
+            read_outcomes(path)
+    path.unlink()
+    with refused("cannot be read"):
+        read_outcomes(path)
+    write_outcomes(path, dataclasses.replace(outcomes, conditions=(("fog", 1),)))
+    with refused("unknown perturbation fog"):
+        read_outcomes(path)
+    write_outcomes(path, dataclasses.replace(outcomes, labels=outcomes.labels[1:]))
+    with refused("do not fit"):
+        read_outcomes(path)
+
+
+def test_plots_show_every_perturbation_and_variant() -> None:
+    runs = [a_run("full", 0), a_run("backbone", 0)]
+    table = robustness_table(answers([[0.9, 0.7, 0.5], [0.85, 0.5, 0.4]], runs), runs)
+    figure = robustness_plots.plot_all_severities(table)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "backbone"]
+    assert sum(ax.get_visible() for ax in figure.axes) == 2
+    ax = robustness_plots.plot_drop_differences(table.dropna(subset=["drop_difference"]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["gamma", "blur"]
+    ax = robustness_plots.plot_perturbations(*robustness.example_face(32, seed=0))
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(PERTURBATIONS)
+    nothing = pd.DataFrame(columns=table.columns)
+    robustness_plots.plot_drop_differences(nothing)
+    plt.close("all")

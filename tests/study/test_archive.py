@@ -1,0 +1,96 @@
+"""Packed runs give the study's tables back, byte by byte, and a strange archive is refused."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fermoe.cli import main
+from fermoe.files import write_json
+from fermoe.study.archive import NAME, pack, unpack
+from fermoe.study.tables import rebuild_tables
+from tests.helpers.runs import make_run
+from tests.helpers.trees import refused
+
+
+def a_study(folder: Path) -> list[str]:
+    runs = [make_run(folder, variant=variant, seed=seed) for variant in ("full", "backbone") for seed in (0, 1)]
+    for run in runs:
+        (folder / "runs" / run / "best.safetensors").write_bytes(b"weights")
+    write_json(folder / "runs" / "study.json", {"runs": runs})
+    return runs
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "tables").glob("*.csv")}
+
+
+def test_tables_are_rebuilt_from_the_packed_runs_alone(tmp_path: Path) -> None:
+    a_study(tmp_path)
+    rebuild_tables(tmp_path)
+    before = tables(tmp_path)
+    pack(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "tables")
+    result = CliRunner().invoke(main, ["tables", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert tables(tmp_path) == before
+    assert not list(tmp_path.rglob("best.safetensors"))
+
+
+def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    a_study(tmp_path)
+    assert pack(tmp_path).read_bytes() == pack(tmp_path).read_bytes()
+
+
+def test_runs_that_are_there_are_left_alone(tmp_path: Path) -> None:
+    first, *_ = a_study(tmp_path)
+    pack(tmp_path)
+    result = tmp_path / "runs" / first / "result.json"
+    result.write_text("mine")
+    assert unpack(tmp_path) == 0
+    assert result.read_text() == "mine"
+
+
+def test_there_must_be_runs_to_pack_and_an_archive_to_unpack(tmp_path: Path) -> None:
+    with refused("no finished run"):
+        pack(tmp_path)
+    with refused("no packed runs"):
+        unpack(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.csv", "runs/r/../../x", "/tmp/x", "runs/r/code.py", "runs/a/b/result.json"]
+)
+def test_a_member_that_does_not_belong_there_is_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / NAME, "w:xz") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"x"))
+    with refused("does not belong"):
+        unpack(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_a_link_in_the_archive_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / NAME, "w:xz") as tar:
+        member = tarfile.TarInfo("runs/r/result.json")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(member)
+    with refused("does not belong"):
+        unpack(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_a_damaged_archive_is_one_line(tmp_path: Path, keep: int) -> None:
+    a_study(tmp_path)
+    path = pack(tmp_path)
+    path.write_bytes(path.read_bytes()[:keep])
+    shutil.rmtree(tmp_path / "runs")
+    with refused("cannot be read"):
+        unpack(tmp_path)

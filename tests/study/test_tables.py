@@ -1,0 +1,252 @@
+"""Tables are rebuilt from finished runs alone, and equal what one computes from the predictions by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, ttest_rel
+
+from fermoe.evidence.ablation import ablation_table
+from fermoe.evidence.accuracy import accuracy_table
+from fermoe.evidence.robustness import Outcomes, write_outcomes
+from fermoe.files import write_json
+from fermoe.study.report import comparison, learned_from, linked, measures_over_seeds, readable, table_or_note
+from fermoe.study.tables import read_tables, rebuild_tables
+from fermoe.training.runs import finished_runs
+from tests.helpers.runs import make_run
+
+
+def correct(study: Path, run: str) -> np.ndarray:
+    table = pd.read_csv(study / "runs" / run / "predictions.csv")
+    return (table["label"] == table["predicted"]).to_numpy()
+
+
+def test_accuracy_rows_name_their_runs_and_equal_the_predictions(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, seed=seed) for seed in (0, 1)]
+    table = accuracy_table(finished_runs(tmp_path))
+    assert table["run"].tolist() == runs
+    for row in table.itertuples():
+        assert row.correct == correct(tmp_path, row.run).sum()
+        assert row.accuracy == pytest.approx(row.correct / row.images)
+        assert row.ci_low < row.accuracy < row.ci_high
+
+
+def test_a_single_seed_is_compared_by_mcnemar_and_several_by_their_mean(tmp_path: Path) -> None:
+    full = [make_run(tmp_path, accuracy=0.9, seed=seed) for seed in (0, 1)]
+    backbone = [make_run(tmp_path, accuracy=0.5, variant="backbone", seed=seed) for seed in (0, 1)]
+    lone = make_run(tmp_path, accuracy=0.6, variant="no_moe", seed=1)
+    table = ablation_table(finished_runs(tmp_path)).set_index("alternative")
+    assert set(table.index) == {"backbone", "no_moe"}
+    assert (table["baseline"] == "full").all()
+
+    difference = np.mean(
+        [correct(tmp_path, b).mean() - correct(tmp_path, f).mean() for f, b in zip(full, backbone, strict=True)]
+    )
+    assert table.at["backbone", "difference"] == pytest.approx(difference)
+    assert table.at["backbone", "seeds"] == 2
+    shares = ([correct(tmp_path, run).mean() for run in runs] for runs in (backbone, full))
+    over_seeds = ttest_rel(*shares).confidence_interval()
+    assert table.loc["backbone", ["seeds_low", "seeds_high"]].tolist() == pytest.approx(
+        [over_seeds.low, over_seeds.high]
+    )
+    assert np.isnan(table.at["no_moe", "seeds_low"])
+    assert set(table.at["backbone", "runs"].split()) == {*full, *backbone}
+
+    a, b = correct(tmp_path, full[1]), correct(tmp_path, lone)
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    assert table.at["no_moe", "seeds"] == 1
+    assert table.at["no_moe", "p_value"] == pytest.approx(binomtest(only_b, only_a + only_b, 0.5).pvalue)
+    assert (table["p_holm"] >= table["p_value"]).all()
+
+
+def test_a_contrast_varies_one_axis_only(tmp_path: Path) -> None:
+    make_run(tmp_path, crop="none")
+    make_run(tmp_path, crop="blazeface")
+    make_run(tmp_path, crop="blazeface", protocol="published")
+    make_run(tmp_path, crop="none", variant="backbone")
+    table = ablation_table(finished_runs(tmp_path))
+    found = {tuple(row) for row in table[["contrast", "baseline", "alternative"]].to_numpy()}
+    assert found == {
+        ("crop", "none", "blazeface"),
+        ("protocol", "published", "audited"),
+        ("variant", "full", "backbone"),
+    }
+
+
+def test_protocols_are_compared_each_with_its_own_input_without_augmentation(tmp_path: Path) -> None:
+    published = make_run(tmp_path, protocol="published")
+    audited = make_run(tmp_path)
+    make_run(tmp_path, augmentation="augment")
+    make_run(tmp_path, normalisation="bgr_unit")
+    table = ablation_table(finished_runs(tmp_path))
+    (row,) = table[table["contrast"] == "protocol"].itertuples()
+    assert row.runs == f"{published} {audited}"
+
+
+def test_networks_tested_otherwise_than_trained_are_a_contrast_of_their_own(tmp_path: Path) -> None:
+    for crop, tested in (("none", None), ("blazeface", None), ("blazeface", "none")):
+        make_run(tmp_path, crop=crop, test_crop=tested)
+    table = ablation_table(finished_runs(tmp_path))
+    found = {tuple(row) for row in table[["contrast", "crop", "baseline", "alternative"]].to_numpy()}
+    assert found == {("crop", "", "none", "blazeface"), ("test_crop", "blazeface", "blazeface", "none")}
+
+
+def test_the_published_mismatch_is_compared_with_the_same_protocol_tested_cropped(tmp_path: Path) -> None:
+    make_run(tmp_path, dataset="fer2013", protocol="published", crop="blazeface")
+    make_run(tmp_path, dataset="fer2013", protocol="published", crop="blazeface", test_crop="blazeface")
+    (row,) = ablation_table(finished_runs(tmp_path)).itertuples()
+    assert (row.contrast, row.baseline, row.alternative) == ("test_crop", "blazeface", "none")
+
+
+def test_runs_on_other_test_images_are_not_paired(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    make_run(tmp_path, images=30, variant="backbone")
+    assert ablation_table(finished_runs(tmp_path)).empty
+
+
+def test_runs_that_are_not_the_studys_are_left_out(tmp_path: Path) -> None:
+    mine, _ = make_run(tmp_path, seed=0), make_run(tmp_path, seed=1)
+    write_json(tmp_path / "runs" / "study.json", {"runs": [mine]})
+    assert accuracy_table(finished_runs(tmp_path))["run"].tolist() == [mine]
+
+
+def test_an_empty_study_gives_empty_tables_and_claims_that_say_so(tmp_path: Path) -> None:
+    tables = rebuild_tables(tmp_path)
+    assert tables["accuracy"].empty
+    assert tables["ablation"].empty
+    assert tables["claims"]["claim"].tolist() == [f"C{i}" for i in range(1, 12)]
+    assert set(tables["claims"].set_index("claim").loc[["C1", "C2", "C3", "C4"], "verdict"]) == {"not tested"}
+
+
+def test_rebuilding_gives_the_same_bytes_without_times_or_hosts(tmp_path: Path) -> None:
+    for variant in ("full", "backbone"):
+        for seed in (0, 1, 2):
+            make_run(tmp_path, variant=variant, seed=seed)
+    contents = []
+    for _ in range(2):
+        rebuild_tables(tmp_path)
+        contents.append({p.name: p.read_bytes() for p in (tmp_path / "tables").glob("*.csv")})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"accuracy.csv", "ablation.csv", "selection.csv", "claims.csv"}
+    assert str(tmp_path).encode() not in b"".join(contents[0].values())
+
+
+def test_robustness_is_rebuilt_from_the_answers_unless_they_are_of_other_trainings(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    answers = Outcomes((run,), (("gamma", 1),), np.arange(6) % 3, np.zeros((1, 2, 6), np.uint8))
+    write_outcomes(tmp_path / "runs" / "09_robustness" / "outcomes.npz", answers)
+    (row,) = rebuild_tables(tmp_path)["robustness"].itertuples()
+    assert (row.perturbation, row.accuracy, row.runs) == ("gamma", pytest.approx(1 / 3), run)
+    (tmp_path / "tables" / "robustness.csv").unlink()
+    (tmp_path / "runs" / run / "result.json").unlink()
+    assert "robustness" not in rebuild_tables(tmp_path)
+
+
+def test_the_report_lists_what_was_trained_and_stands_beside_the_paper(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    tables = rebuild_tables(tmp_path)
+    (row,) = learned_from(tables["accuracy"]).itertuples()
+    assert (row.dataset, row.initial_weights, row.seeds) == ("synthetic", "random", 1)
+    beside = comparison(tables["accuracy"])
+    assert len(beside) == 4
+    assert (beside["ours, audited"] == "needs the data").all()  # synthetic faces stand for none of the four
+
+
+def test_none_stays_a_word_in_tables_that_are_read_back(tmp_path: Path) -> None:
+    make_run(tmp_path, crop="none")
+    rebuild_tables(tmp_path)
+    assert read_tables(tmp_path)["accuracy"]["crop"].tolist() == ["none"]
+
+
+def test_several_crops_stand_in_rows_of_their_own_beside_the_paper(tmp_path: Path) -> None:
+    for crop, accuracy in (("none", 0.9), ("blazeface", 0.4)):
+        for seed in (0, 1):
+            make_run(tmp_path, dataset="rafdb", crop=crop, seed=seed, accuracy=accuracy, images=400)
+    table = accuracy_table(finished_runs(tmp_path))
+    beside = comparison(table, "my-study")
+    assert beside["command"].value_counts()["fermoe study my-study --set root=DIR"] == 2
+    assert "fermoe study affectnet7 --set root=DIR" in beside["command"].tolist()
+    rafdb = beside[beside["dataset"] == "RAF-DB"].set_index("crop")
+    assert len(beside) == 5
+    for crop in ("none", "blazeface"):
+        mine = table[(table["crop"] == crop) & (table["split"] == "test")]["accuracy"]
+        assert rafdb.at[crop, "ours, audited"].startswith(f"{100 * mine.mean():.2f} [")
+        assert "2 seeds" in rafdb.at[crop, "ours, audited"]
+        assert rafdb.at[crop, "ours, published"] == "not run"
+
+
+def test_runs_with_another_input_than_their_protocols_stand_not_beside_the_paper(tmp_path: Path) -> None:
+    run = make_run(tmp_path, dataset="fer2013", crop="blazeface", images=400)
+    make_run(tmp_path, dataset="fer2013", crop="blazeface", test_crop="none", images=400, accuracy=0.2)
+    make_run(tmp_path, dataset="fer2013", crop="blazeface", normalisation="bgr_unit", images=400, accuracy=0.2)
+    beside = comparison(accuracy_table(finished_runs(tmp_path))).set_index("dataset")
+    assert beside.at["FER-2013", "ours, audited"].startswith(f"{100 * correct(tmp_path, run).mean():.2f} [")
+    assert beside.at["FER-2013", "ours, audited"].endswith("1 seed")
+
+
+def test_a_study_without_the_full_network_has_nothing_beside_the_paper(tmp_path: Path) -> None:
+    make_run(tmp_path, dataset="rafdb", variant="backbone")
+    beside = comparison(accuracy_table(finished_runs(tmp_path)))
+    assert len(beside) == 4
+    assert (beside["ours, audited"] == "needs the data").all()
+
+
+def test_evidence_links_to_the_studys_own_tables_only() -> None:
+    claims = pd.DataFrame({"claim": ["a", "b"], "evidence": ["ablation.csv (2 rows)", "published/accuracy.csv"]})
+    assert linked(claims)["evidence"].tolist() == [
+        '<a href="tables/ablation.csv">ablation.csv</a> (2 rows)',
+        "published/accuracy.csv",
+    ]
+
+
+def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
+    rows = [("full", "cnn", s, "gate_entropy", v) for s, v in ((0, 0.2), (1, 0.4))] + [("full", "cnn", 0, "load", 1.0)]
+    table = pd.DataFrame(rows, columns=["variant", "mixture", "seed", "measure", "value"])
+    (row,) = measures_over_seeds(table, ["variant", "mixture"], ["gate_entropy", "dead_experts"]).itertuples()
+    assert (row.seeds, row.gate_entropy) == (2, pytest.approx(0.3))
+    assert measures_over_seeds(table, ["variant"], ["dead_experts"]).empty
+
+
+def test_a_table_without_rows_is_a_sentence() -> None:
+    assert "no rows" in str(table_or_note({}, "experts"))
+    assert "no rows" in str(table_or_note({"experts": pd.DataFrame()}, "experts"))
+
+
+def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to_the_csv() -> None:
+    table = pd.DataFrame(
+        {
+            "dataset": ["fer2013", "fer2013"],
+            "protocol": ["audited", None],
+            "crop": [None, None],
+            "difference": [-0.0378, 0.0033],
+            "ci_low": [-0.0451, -0.0033],
+            "ci_high": [-0.0305, 0.0102],
+            "p_value": [0.00001, 0.35],
+            "p_holm": [0.00004, 0.35],
+            "runs": ["a b", "c d"],
+            "seeds_low": [-0.068, np.nan],
+            "seeds_high": [-0.007, np.nan],
+        }
+    )
+    shown = readable(table)
+    assert list(shown) == ["protocol", "difference, points", "p holm", "over trainings"]
+    assert shown["over trainings"].tolist() == ["[-6.80, -0.70]", ""]
+    assert shown["difference, points"].tolist() == ["-3.78 [-4.51, -3.05]", "0.33 [-0.33, 1.02]"]
+    assert shown["p holm"].tolist() == ["<0.0001", "0.3500"]
+    both = pd.concat([table, table.assign(dataset="rafdb")])
+    assert "dataset" in readable(both)
+
+
+def test_a_printed_share_without_an_interval_is_in_per_cent_and_a_missing_one_stays_empty() -> None:
+    shown = readable(pd.DataFrame({"relative_drop": [0.1, np.nan], "severity": [1, 2]}))
+    assert shown["relative drop, %"].tolist() == ["10.00", ""]
+    assert shown["severity"].tolist() == [1, 2]
+
+
+def test_a_printed_table_shows_the_test_crop_only_where_it_differs_from_the_training_crop() -> None:
+    same = pd.DataFrame({"crop": ["none", "blazeface"], "test_crop": ["none", "blazeface"]})
+    assert list(readable(same)) == ["crop"]
+    assert readable(same.assign(test_crop="none"))["test crop"].tolist() == ["none", "none"]
