@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 Floats = NDArray[np.float64]
-
-
 BATCH_NUMBERS = 20_000_000
 """Resampled numbers held in memory at once: 160 MB of float64."""
 

@@ -31,6 +31,8 @@ CROPS = {
 }
 
 
+CONTROLS = ("masked",)
+"""The crops that destroy the face on purpose."""
 GREY = 127
 
 

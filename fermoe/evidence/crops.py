@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from fermoe.errors import UserError
+from fermoe.evidence.table import Table
 from fermoe.stats import wilson_interval
 
-COLUMNS = ["dataset", "framing", "split", "label", "images", "detected", "rate", "ci_low", "ci_high"]
-"""Of crops.csv."""
-
-
+COLUMNS = ("dataset", "framing", "split", "label", "images", "detected", "rate", "ci_low", "ci_high")
+TABLE = Table("crops", COLUMNS, None, notebook="02_preprocessing")
 ALL = "all"
 """The label of the rows that pool all classes."""
 
-
 CONTRASTS = ("crop", "test_crop", "pipeline")
 """The comparisons of ablation.csv that are about preprocessing."""
-
 
 _FACTORS = (
     ("yaw", "head turned", "°", (0, 5, 10, 15, 20, 26)),
@@ -33,7 +29,6 @@ _FACTORS = (
     ("skin_tone", "skin tone (0 lightest)", "", (0.0, 0.25, 0.5, 0.75, 1.0)),
 )
 """Numeric factors of the synthetic faces: column, name, unit, edges of the bins; angles without their sign."""
-
 
 _NOT_IN = {"face_height": "tight", "crop": "scene"}
 """The framing in which a factor changes nothing."""
@@ -124,7 +119,7 @@ def detection_table(table: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFra
             if len(chosen):
                 start = {"dataset": table.attrs["name"], "framing": framing, "split": split, "label": label}
                 rows.append({**start, **_rate(chosen)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def detection_by_factor(table: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
@@ -148,12 +143,9 @@ def detection_by_factor(table: pd.DataFrame, detections: pd.DataFrame) -> pd.Dat
     return pd.DataFrame(rows, columns=["factor", "value", *COLUMNS[4:]])
 
 
-def crop_contrasts(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """What preprocessing did to accuracy in a study: the rows of its table "ablation" about crop and pipeline.
-
-    Empty if the study made no such comparison. `tables` are of `tables.read_tables`.
-    """
+def crop_contrasts(ablation: pd.DataFrame | None) -> pd.DataFrame:
+    """What preprocessing did to accuracy in a study: the rows of ablation.csv about crop and pipeline; none without."""
     columns = ["dataset", "protocol", "variant", "contrast", "baseline", "alternative", "seeds", "difference"]
     columns += ["ci_low", "ci_high", "p_holm"]
-    table = tables.get("ablation", pd.DataFrame(columns=columns))
+    table = pd.DataFrame(columns=columns) if ablation is None else ablation
     return table.loc[table["contrast"].isin(CONTRASTS), columns].reset_index(drop=True)

@@ -9,37 +9,23 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fermoe.data.transforms import is_augmented
 from fermoe.errors import UserError
 from fermoe.evidence.gates import Agreement, agreement, class_by_expert, gate_rows
 from fermoe.evidence.interventions import Answers, accuracy_drops, ask, open_mixtures
-from fermoe.files import reading_arrays, write_arrays
-from fermoe.network.model import ModelConfig
+from fermoe.evidence.table import Table
 from fermoe.stats import mean_interval
-from fermoe.training.config import own_test_crop
 from fermoe.training.inference import open_runs
-from fermoe.training.predictions import class_names, gates_of, read_predictions
+from fermoe.training.predictions import class_names, gates_of
+from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults
 
 NOTEBOOK = "07_expert_utilization"
-
-
-SETTING = ["dataset", "protocol", "variant", "crop", "pipeline"]
-"""What runs that differ in their seed alone have in common."""
-
-
-COLUMNS = [
-    *(*SETTING, "seed", "mixture", "measure", "expert"),
-    *("value", "ci_low", "ci_high", "p_value", "images", "run"),
-]
-"""Of experts.csv."""
-
+COLUMNS = (*KEY, "mixture", "measure", "expert", "value", "ci_low", "ci_high", "p_value", "images", "run")
 
 PER_RUN = (
     *("gate_entropy", "gate_margin", "dead_experts", "load_imbalance", "peak_load", "mutual_information"),
@@ -48,7 +34,7 @@ PER_RUN = (
 """The measures that have one value per run and mixture, comparable between seeds; experts have no common numbering."""
 
 
-def gated_runs(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def gated_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """The finished runs whose experts are measured: those with a gate, on faces, tested as their protocol says.
 
     In the order in which they share their images, so that these are loaded once; augmented trainings come last, for
@@ -57,34 +43,27 @@ def gated_runs(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
         UserError: there is none.
     """
-    found = []
-    for run in runs:
-        p = run["parameters"]
-        own = p["test_crop"] == own_test_crop(p["dataset"], p["protocol"], p["crop"])
-        if ModelConfig(variant=p["variant"]).gate is not None and own and p["crop"] != "masked":
-            found.append(run)
+    found = [run for run in runs if run.config.tested_as_usual and not run.is_control and gates_of(run.predictions)]
     if not found:
         raise UserError("no finished run has a gate", fix="train the variant full: fermoe study quick")
-    axes = ("dataset", "protocol", "crop")
-    return sorted(found, key=lambda r: (*(r["parameters"][a] for a in axes), is_augmented(r["parameters"]["pipeline"])))
+    return sorted(
+        found, key=lambda r: (r.config.dataset, r.config.protocol, r.config.crop, r.config.augmentation != "none")
+    )
 
 
-def _predictions(run: dict[str, Any]) -> pd.DataFrame:
-    return read_predictions(Path(run["directory"]) / "predictions.csv")
-
-
-def class_shares(run: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def class_shares(run: FinishedRun) -> dict[str, pd.DataFrame]:
     """`class_by_expert` of every mixture of a run, with the label names as index."""
-    table = _predictions(run)
-    names = class_names(table)
+    names = class_names(run.predictions)
     return {
-        mixture: pd.DataFrame(class_by_expert(gates, table["label"], len(names)), index=pd.Index(names, name="class"))
-        for mixture, gates in gates_of(table).items()
+        mixture: pd.DataFrame(
+            class_by_expert(gates, run.predictions["label"], len(names)), index=pd.Index(names, name="class")
+        )
+        for mixture, gates in gates_of(run.predictions).items()
     }
 
 
 def measure(
-    runs: Sequence[dict[str, Any]], root: str | None = None, images: int | None = 1000, seed: int = 0
+    runs: Sequence[FinishedRun], root: str | None = None, images: int | None = 1000, seed: int = 0
 ) -> dict[str, Answers]:
     """What the networks of the gated runs answer with their gates changed (`interventions.ask`), by run.
 
@@ -101,35 +80,30 @@ def measure(
     return found
 
 
-def write_answers(path: str | Path, answers: Mapping[str, Answers]) -> None:
-    """Keep the answers of every run in a compressed array file."""
+def pack(answers: Mapping[str, Answers]) -> dict[str, NDArray[Any]]:
+    """The answers of every run as named arrays."""
     arrays: dict[str, NDArray[Any]] = {"runs": np.array(list(answers), dtype=np.str_)}
     for i, found in enumerate(answers.values()):
         names = [f"{mixture}/{change}/{'' if expert is None else expert}" for mixture, change, expert in found.changes]
         arrays |= {f"changes_{i}": np.array(names, dtype=np.str_), f"correct_{i}": found.correct}
-    write_arrays(path, **arrays)
+    return arrays
 
 
-def read_answers(path: str | Path) -> dict[str, Answers]:
-    """Read what `write_answers` wrote.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
+def unpack(content: Mapping[str, NDArray[Any]]) -> dict[str, Answers]:
+    """What `pack` packed. ValueError: its parts do not fit together."""
     found = {}
-    with reading_arrays(path, fix="run notebook 07 again") as content:
-        for i, run in enumerate(content["runs"].tolist()):
-            names = [name.split("/") for name in content[f"changes_{i}"].tolist()]
-            changes = tuple((mixture, change, int(expert) if expert else None) for mixture, change, expert in names)
-            correct = content[f"correct_{i}"]
-            if correct.dtype != bool or correct.shape[:1] != (len(changes),) or correct.ndim != 2:
-                raise ValueError("its parts do not fit together")
-            found[run] = Answers(changes, correct)
+    for i, run in enumerate(content["runs"].tolist()):
+        names = [name.split("/") for name in content[f"changes_{i}"].tolist()]
+        changes = tuple((mixture, change, int(expert) if expert else None) for mixture, change, expert in names)
+        correct = content[f"correct_{i}"]
+        if correct.dtype != bool or correct.shape[:1] != (len(changes),) or correct.ndim != 2:
+            raise ValueError("its parts do not fit together")
+        found[run] = Answers(changes, correct)
     return found
 
 
 def expert_table(
-    runs: Sequence[dict[str, Any]], answers: Mapping[str, Answers], permutations: int = 2000, seed: int = 0
+    runs: Sequence[FinishedRun], answers: Mapping[str, Answers], permutations: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """The rows of experts.csv (`COLUMNS`): what the gates of every run do, and what the accuracy owes to them.
 
@@ -141,28 +115,36 @@ def expert_table(
     """
     rows = []
     for run in gated_runs(runs):
-        if run["run"] not in answers:
+        if run.name not in answers:
             continue
-        p = run["parameters"]
-        rng = np.random.default_rng([seed, zlib.crc32(run["run"].encode())])
-        start = {**{name: p[name] for name in (*SETTING, "seed")}, "run": run["run"]}
-        table = _predictions(run)
-        for mixture, gates in gates_of(table).items():
-            found = gate_rows(gates, table["label"], rng, permutations)
+        rng = np.random.default_rng([seed, zlib.crc32(run.name.encode())])
+        start = {**run.key, "run": run.name}
+        for mixture, gates in gates_of(run.predictions).items():
+            found = gate_rows(gates, run.predictions["label"], rng, permutations)
             rows += [{**start, "mixture": mixture, **row} for row in found]
-        rows += [{**start, **drop.row()} for drop in accuracy_drops(answers[run["run"]], rng)]
-    found_all = pd.DataFrame(rows, columns=COLUMNS).astype({"expert": "Int64", "p_value": float})
-    return found_all.sort_values([*SETTING, "seed", "run"], kind="stable", ignore_index=True)
+        rows += [{**start, **drop.row()} for drop in accuracy_drops(answers[run.name], rng)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64", "p_value": float})
+    return table.sort_values([*KEY, "run"], kind="stable", ignore_index=True)
 
 
-def seed_agreement(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def _build(study: StudyResults, answers: Mapping[str, Answers]) -> pd.DataFrame | None:
+    analysis = study.analysis(NOTEBOOK)
+    if analysis is None:
+        return None
+    return expert_table(study.runs, answers, analysis["parameters"]["permutations"], analysis["parameters"]["seed"])
+
+
+TABLE = Table("experts", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda answers: answers)
+
+
+def seed_agreement(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """`agreement` of every two seeds of the same setting and mixture on the same test images; empty for one seed."""
     choices: dict[tuple[Any, ...], list[tuple[int, pd.Series]]] = {}
     for run in gated_runs(runs):
-        p, table = run["parameters"], _predictions(run)
-        for mixture, gates in gates_of(table).items():
-            choice = pd.Series(gates.argmax(axis=1), index=table["image"])
-            choices.setdefault((*(p[name] for name in SETTING), mixture), []).append((p["seed"], choice))
+        for mixture, gates in gates_of(run.predictions).items():
+            choice = pd.Series(gates.argmax(axis=1), index=run.predictions["image"])
+            setting = (*(run.key[name] for name in SETTING), mixture)
+            choices.setdefault(setting, []).append((run.config.seed, choice))
     rows = []
     for key, found in sorted(choices.items(), key=lambda item: item[0]):
         ordered = sorted(found, key=lambda item: item[0])

@@ -22,14 +22,11 @@ from fermoe.training.inference import TrainedRun
 REMOVED = (0.05, 0.10, 0.20, 0.40)
 """The shares of the picture that are taken away."""
 
-
 SALIENT, OTHER, RANDOM = "most salient", "another image's map", "random patches"
 """What decides which part of the picture goes; the last two are the controls."""
 
-
 DRAWS = 10
 """Networks with weights drawn again."""
-
 
 UNCHANGED = 0.5
 """A mean rank correlation above this, between the maps of trained and random weights, counts as no change."""

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 from sklearn.metrics import adjusted_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from fermoe.stats import mean_interval, wilson_interval
 
 Floats = NDArray[np.float64]
-
-
 DEAD_BELOW = 0.01
 """An expert among the two chosen for less than one image in a hundred is called dead."""
 
@@ -102,10 +101,7 @@ def _counts(first: ArrayLike, second: ArrayLike) -> NDArray[np.int64]:
     one, other = np.asarray(first), np.asarray(second)
     if one.ndim != 1 or one.shape != other.shape or one.size == 0:
         raise ValueError(f"both must be vectors over the same images, not {one.shape} and {other.shape}")
-    rows, columns = np.unique(one, return_inverse=True)[1], np.unique(other, return_inverse=True)[1]
-    table = np.zeros((rows.max() + 1, columns.max() + 1), dtype=np.int64)
-    np.add.at(table, (rows, columns), 1)
-    return table
+    return np.asarray(contingency_matrix(one, other))
 
 
 def _information(tables: NDArray[Any]) -> Floats:

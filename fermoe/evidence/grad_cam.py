@@ -1,4 +1,4 @@
-"""Grad-CAM of whole runs: maps and checks of every branch, and the table grad_cam.csv."""
+"""Where does each branch look, and are its maps to be believed? The table grad_cam.csv."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fermoe.data.transforms import is_augmented
 from fermoe.errors import UserError
 from fermoe.evidence.faithfulness import (
     DRAWS,
@@ -46,10 +44,11 @@ from fermoe.evidence.maps import (
     map_entropy,
     target_layer,
 )
-from fermoe.files import reading_arrays, write_arrays
-from fermoe.network.model import ExpressNetMoE
+from fermoe.evidence.table import Table
+from fermoe.network.model import VARIANTS, ExpressNetMoE
 from fermoe.stats import mean_interval
 from fermoe.training.inference import TrainedRun
+from fermoe.training.runs import KEY, FinishedRun, StudyResults, main_setting
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "branch", "group", "measure", "value", "ci_low",
@@ -57,17 +56,12 @@ COLUMNS = (
 )  # fmt: skip
 """Of grad_cam.csv."""
 
-
 NOTEBOOK = "06_grad_cam"
-
-
 FINE_SIDE = 4
 """Where the last map has fewer cells per side, the last one that has as many is measured too."""
 
-
 REMOVALS = 100
 """Images (at most) from which parts are removed: each is classified a dozen times per branch."""
-
 
 CHECKED = 50
 """Images (at most) on which maps of trained and random weights are compared."""
@@ -85,29 +79,13 @@ def layer_table(model: ExpressNetMoE, min_side: int = 1) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def runs_to_explain(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The full network's runs of one setting, by seed, then the backbone's of the same setting.
-
-    The setting (protocol, crops, pipeline) is that of the first full network, where there is one of the audited
-    protocol, with a face to see and without augmentation. A study without a full network gives the runs of its first
-    variant.
-    """
-
-    def wanted(p: Mapping[str, Any]) -> tuple[bool, ...]:
-        return (
-            *(p["variant"] != "full", p["crop"] == "masked", p["protocol"] != "audited"),
-            is_augmented(p["pipeline"]),
-        )
-
-    first = min(runs, key=lambda run: wanted(run["parameters"]))["parameters"]
-    setting = ("dataset", "protocol", "crop", "test_crop", "pipeline", "model")
-    variants = (first["variant"], "backbone") if first["variant"] == "full" else (first["variant"],)
-    chosen = [
-        run
-        for run in runs
-        if run["parameters"]["variant"] in variants and all(run["parameters"][k] == first[k] for k in setting)
-    ]
-    return sorted(chosen, key=lambda r: (variants.index(r["parameters"]["variant"]), r["parameters"]["seed"]))
+def runs_to_explain(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """The full network's runs of `main_setting`, by seed, then the backbone's; without a full one, one variant's."""
+    chosen = main_setting(runs)
+    present = {run.config.variant for run in chosen}
+    wanted = ["full", "backbone"] if "full" in present else [v for v in VARIANTS if v in present][:1]
+    mine = [run for run in chosen if run.config.variant in wanted]
+    return sorted(mine, key=lambda run: (wanted.index(run.config.variant), run.config.seed))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,7 +120,7 @@ def explain_run(
         raise UserError(f"images is {images}", fix="give at least 1")
     config, rows = trained.config, trained.rows(images)
     pictures, labels = trained.images(rows), trained.labels(rows)
-    names = {key: getattr(config, key) for key in COLUMNS[:6]} | {"run": trained.name}
+    names = {key: getattr(config, key) for key in KEY} | {"run": trained.name}
     table = trained.data.table.iloc[rows]
     table.attrs = trained.data.table.attrs
     boxes = {}
@@ -183,8 +161,8 @@ def _generator(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(" ".join(names).encode())])
 
 
-def write_evidence(path: str | Path, evidence: Sequence[Evidence]) -> None:
-    """Keep what the table is computed from, cells and not maps, in a compressed array file."""
+def pack(evidence: Sequence[Evidence]) -> dict[str, NDArray[Any]]:
+    """What the table is computed from, cells and not maps, as named arrays."""
     heads: list[str] = []
     arrays: dict[str, NDArray[Any]] = {}
     for i, item in enumerate(evidence):
@@ -199,28 +177,23 @@ def write_evidence(path: str | Path, evidence: Sequence[Evidence]) -> None:
             arrays[f"{i}_probability"] = np.stack([item.removal.probability[kind] for kind in kinds])
             arrays[f"{i}_correct"] = np.stack([item.removal.correct[kind] for kind in kinds])
         heads.append(json.dumps(head))
-    write_arrays(path, heads=np.array(heads, dtype=np.str_), **arrays)
+    return {"heads": np.array(heads, dtype=np.str_), **arrays}
 
 
-def read_evidence(path: str | Path) -> list[Evidence]:
-    """Read what `write_evidence` wrote.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
+def unpack(content: Mapping[str, NDArray[Any]]) -> list[Evidence]:
+    """What `pack` packed."""
     found = []
-    with reading_arrays(path, fix="run notebook 06 again") as content:
-        for i, head in enumerate(map(json.loads, content["heads"].tolist())):
-            layer = TargetLayer(**head["layer"], centres=content[f"{i}_centres"])
-            boxes = {part: content[f"{i}_box_{part}"] for part in head["parts"]}
-            seen = (content[f"{i}_cells"], head["size"], content[f"{i}_labels"], content[f"{i}_predicted"])
-            item = Evidence(head["run"], layer, *seen, boxes)
-            if kinds := head["kinds"]:
-                probability, correct = (content[f"{i}_{name}"] for name in ("probability", "correct"))
-                curves = (dict(zip(kinds, values, strict=True)) for values in (probability, correct))
-                removed = Removal(content[f"{i}_kept"], *curves)
-                item = dataclasses.replace(item, removal=removed, redrawn=content[f"{i}_redrawn"])
-            found.append(item)
+    for i, head in enumerate(map(json.loads, content["heads"].tolist())):
+        layer = TargetLayer(**head["layer"], centres=content[f"{i}_centres"])
+        boxes = {part: content[f"{i}_box_{part}"] for part in head["parts"]}
+        seen = (content[f"{i}_cells"], head["size"], content[f"{i}_labels"], content[f"{i}_predicted"])
+        item = Evidence(head["run"], layer, *seen, boxes)
+        if kinds := head["kinds"]:
+            probability, correct = (content[f"{i}_{name}"] for name in ("probability", "correct"))
+            curves = (dict(zip(kinds, values, strict=True)) for values in (probability, correct))
+            removed = Removal(content[f"{i}_kept"], *curves)
+            item = dataclasses.replace(item, removal=removed, redrawn=content[f"{i}_redrawn"])
+        found.append(item)
     return found
 
 
@@ -251,6 +224,16 @@ def grad_cam_table(evidence: Sequence[Evidence], seed: int = 0, resamples: int =
             rows.append({**names, "group": group, **empty, "value": (is_empty(item.maps) & inside).sum()})
         rows += [{**names, "group": "all", **row} for row in _correlations(item, seed, resamples)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _build(study: StudyResults, evidence: Sequence[Evidence]) -> pd.DataFrame | None:
+    analysis = study.analysis(NOTEBOOK)
+    return None if analysis is None else grad_cam_table(evidence, analysis["parameters"]["seed"])
+
+
+TABLE = Table(
+    "grad_cam", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda evidence: {item.run["run"] for item in evidence}
+)
 
 
 def class_table(evidence: Sequence[Evidence], label_names: Sequence[str]) -> pd.DataFrame:

@@ -26,14 +26,11 @@ from fermoe.training.inference import TrainedRun
 MIXTURES = {"cnn": "cnn1", "expression": "fused"}
 """The two mixtures and the feature that each mixes, in the order in which the head sees them."""
 
-
 BOTH = "both"
 """The name of a change made in all mixtures at once."""
 
-
 SHUFFLES = 10
 """Permutations of the images that shuffled gates are averaged over, so that no single one decides."""
-
 
 Change = Callable[[Tensor], Tensor]
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fermoe.data.audit import DatasetReport
+from fermoe.evidence.table import Table
 from fermoe.stats import confusion_bca_interval
-from fermoe.training.predictions import read_predictions
+from fermoe.training.runs import FinishedRun, StudyResults
 
 KINDS = ("identical", "identical or near")
-
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "leaks", "leaked_images", "images",
@@ -40,10 +38,10 @@ def leaked_images(report: DatasetReport) -> pd.DataFrame:
         groups = copies.loc[copies["image"].isin(near), "group"]
         near |= set(copies.loc[copies["group"].isin(groups), "image"])
     rows = [(image, "identical") for image in sorted(identical)] + [(i, "near") for i in sorted(near - identical)]
-    return pd.DataFrame(rows, columns=["image", "kind"])
+    return pd.DataFrame(rows, columns=list(LEAKED_IMAGES.columns))
 
 
-def leak_table(runs: Sequence[dict[str, Any]], leaked: pd.DataFrame) -> pd.DataFrame:
+def leak_table(runs: Sequence[FinishedRun], leaked: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy with and without the leaked images, one row per run and kind of leak.
 
     `difference` is accuracy on all test images − accuracy without the leaked ones: what the leaks add to the number
@@ -51,26 +49,22 @@ def leak_table(runs: Sequence[dict[str, Any]], leaked: pd.DataFrame) -> pd.DataF
     """
     rows = []
     for run in runs:
-        predictions = read_predictions(Path(run["directory"]) / "predictions.csv")
-        correct = (predictions["label"] == predictions["predicted"]).to_numpy()
+        correct = run.correct.to_numpy()
         for kind in KINDS:
             names = leaked["image"][leaked["kind"].isin(kind.split(" or "))]
-            inside = predictions["image"].isin(names).to_numpy()
+            inside = run.predictions["image"].isin(names).to_numpy()
             if not inside.any() or inside.all():
                 continue
-            counts = np.array([[(inside & correct).sum(), (inside & ~correct).sum()],
-                               [(~inside & correct).sum(), (~inside & ~correct).sum()]])  # fmt: skip
-            rng = np.random.default_rng(zlib.crc32(f"{run['run']} {kind}".encode()))
+            counts = np.array([[(part & correct).sum(), (part & ~correct).sum()] for part in (inside, ~inside)])
+            rng = np.random.default_rng(zlib.crc32(f"{run.name} {kind}".encode()))
             low, high = confusion_bca_interval(_gain, counts, rng=rng)
-            keys = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")
             rows.append(
                 {
-                    **{key: run["parameters"][key] for key in keys},
+                    **run.key,
                     **{"leaks": kind, "leaked_images": int(inside.sum()), "images": len(correct)},
                     **{"leaked_accuracy": correct[inside].mean(), "accuracy": correct.mean()},
                     **{"clean_accuracy": correct[~inside].mean(), "difference": float(_gain(counts))},
-                    **{"ci_low": low, "ci_high": high, "run": run["run"]},
-                    "test_crop": run["parameters"].get("test_crop", ""),
+                    **{"ci_low": low, "ci_high": high, "run": run.name, "test_crop": run.config.test_crop},
                 }
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -81,3 +75,12 @@ def _gain(counts: np.ndarray) -> np.ndarray:
     right = counts[..., 0].sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return right / counts.sum(axis=(-2, -1)) - counts[..., 1, 0] / counts[..., 1, :].sum(axis=-1)
+
+
+def _build(study: StudyResults, answers: None) -> pd.DataFrame | None:
+    leaked = study.table("leaked_images")
+    return None if leaked is None else leak_table(study.runs, leaked)
+
+
+LEAKED_IMAGES = Table("leaked_images", ("image", "kind"), None, notebook="01_data")
+TABLE = Table("leaks", COLUMNS, _build)

@@ -29,14 +29,9 @@ from fermoe.network.model import ExpressNetMoE
 from fermoe.training.inference import BATCH, TrainedRun
 
 Floats = NDArray[np.floating[Any]]
-
-
 BRANCHES = ("cnn1", "cnn2", "resnet")
-
-
 PARTS = ("eyes", "mouth", "face")
 """The boxes of a synthetic face; the one of the eyes includes the brows."""
-
 
 _CORNERS = ("x0", "y0", "x1", "y1")
 
@@ -177,7 +172,7 @@ def layer_maps(
     return [enlarge(found, layer.centres, images.shape[-1]) for found, layer in zip(cells, layers, strict=True)]
 
 
-def saliency_maps(
+def grad_cam(
     trained: TrainedRun, images: Tensor, branch: str, targets: Sequence[int] | None = None, min_side: int = 1
 ) -> Floats:
     """The maps (N, S, S), in [0, 1], of one branch; see `target_layer` and `layer_maps`."""
@@ -250,7 +245,7 @@ def _cover(low: Floats, high: Floats, size: int) -> Floats:
 def boxes_in_crop(table: pd.DataFrame, crop: str, size: int) -> dict[str, Floats]:
     """The boxes of `PARTS` as the network sees them, (N, 4) each, in pixels of the crop resized to `size`.
 
-    `table` holds synthetic faces; `crop` is one of `fermoe.data.arrays.CROPS`. What the crop cuts off is cut off the boxes.
+    `table` holds synthetic faces; `crop` is one of `CROPS`. What the crop cuts off is cut off the boxes.
 
     Raises:
         UserError: the table has no true boxes.

@@ -10,7 +10,6 @@ import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,14 +23,12 @@ from fermoe.data.datasets import load_dataset
 from fermoe.data.perturbations import PERTURBATIONS, SEVERITIES, Boxes, perturb, usual_boxes
 from fermoe.data.transforms import as_images
 from fermoe.evidence.maps import boxes_in_crop
-from fermoe.files import digest, reading_arrays, write_arrays
+from fermoe.evidence.table import Table
+from fermoe.network.model import VARIANTS, variants
 from fermoe.training.inference import BATCH, TrainedRun
+from fermoe.training.runs import FinishedRun, main_setting
 
 NOTEBOOK = "09_robustness"
-
-
-COMPARED = ("full", "backbone", "no_moe", "no_cnn1", "no_cnn2")
-
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "perturbation", "group", "severity", "seeds", "images",
@@ -39,16 +36,8 @@ COLUMNS = (
     "diff_low", "diff_high", "runs",
 )  # fmt: skip
 
-
-SETTING = ("dataset", "protocol", "crop", "pipeline")
-
-
 RESAMPLES = 2000
-
-
 CHUNK = 4 * BATCH  # images perturbed at once: 308 MB at 224 pixels
-
-
 Floats = NDArray[np.float64]
 
 
@@ -66,21 +55,10 @@ class Outcomes:
         return self.predicted == self.labels
 
 
-def runs_to_compare(runs: Sequence[dict[str, Any]], protocol: str) -> list[dict[str, Any]]:
-    """The finished runs of `COMPARED` in the setting that most of the protocol's variants share; [] if there are none.
-
-    A setting is every parameter but variant and seed: what was trained otherwise, or sees other pictures, is left out,
-    and so is the control whose faces are painted over.
-    """
-    mine = [r for r in runs if r["parameters"]["protocol"] == protocol and r["parameters"]["variant"] in COMPARED]
-    mine = [r for r in mine if r["parameters"]["crop"] != "masked"]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in mine:
-        setting = {key: value for key, value in run["parameters"].items() if key not in ("variant", "seed")}
-        groups.setdefault(digest(setting, 64), []).append(run)
-    return max(
-        groups.values(), key=lambda group: (len({r["parameters"]["variant"] for r in group}), len(group)), default=[]
-    )
+def runs_to_compare(runs: Sequence[FinishedRun], protocol: str) -> list[FinishedRun]:
+    """The runs of `main_setting` in which the network is whole or lacks a part; [] if there are none."""
+    compared = variants("whole", "part")
+    return main_setting([run for run in runs if run.config.variant in compared], protocol)
 
 
 def measure(
@@ -117,32 +95,27 @@ def measure(
     return Outcomes(tuple(run.name for run in trained), conditions, first.labels(rows), predicted)
 
 
-def write_outcomes(path: str | Path, outcomes: Outcomes) -> None:
-    """Keep the answers in a compressed array file, a byte each."""
+def pack(outcomes: Outcomes) -> dict[str, NDArray[Any]]:
+    """The answers as named arrays, a byte each."""
     conditions = np.array([f"{name}/{severity}" for name, severity in outcomes.conditions], dtype=np.str_)
     runs = np.array(outcomes.runs, dtype=np.str_)
-    write_arrays(path, runs=runs, conditions=conditions, labels=outcomes.labels, predicted=outcomes.predicted)
+    return {"runs": runs, "conditions": conditions, "labels": outcomes.labels, "predicted": outcomes.predicted}
 
 
-def read_outcomes(path: str | Path) -> Outcomes:
-    """Read what `write_outcomes` wrote.
-
-    Raises:
-        UserError: the file is missing, damaged, or of a version with other perturbations.
-    """
-    with reading_arrays(path, fix="run notebook 09 again") as content:
-        pairs = [text.rpartition("/") for text in content["conditions"].tolist()]
-        conditions = tuple((name, int(severity)) for name, _, severity in pairs)
-        outcomes = Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
-        if outcomes.predicted.shape != (len(outcomes.runs), 1 + len(conditions), len(outcomes.labels)):
-            raise ValueError("its parts do not fit together")
-        unknown = sorted({name for name, _ in conditions} - PERTURBATIONS.keys())
-        if unknown:
-            raise ValueError(f"unknown perturbation {', '.join(unknown)}")
+def unpack(content: Mapping[str, NDArray[Any]]) -> Outcomes:
+    """What `pack` packed. ValueError: its parts do not fit together, or a perturbation is unknown."""
+    pairs = [text.rpartition("/") for text in content["conditions"].tolist()]
+    conditions = tuple((name, int(severity)) for name, _, severity in pairs)
+    outcomes = Outcomes(tuple(content["runs"].tolist()), conditions, content["labels"], content["predicted"])
+    if outcomes.predicted.shape != (len(outcomes.runs), 1 + len(conditions), len(outcomes.labels)):
+        raise ValueError("its parts do not fit together")
+    unknown = sorted({name for name, _ in conditions} - PERTURBATIONS.keys())
+    if unknown:
+        raise ValueError(f"unknown perturbation {', '.join(unknown)}")
     return outcomes
 
 
-def robustness_table(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def robustness_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row per variant, perturbation and severity: accuracy, relative drop, and that beside the full network's.
 
     `relative_drop` is (clean − perturbed) / clean, of accuracies averaged over seeds. `drop_difference` is that of the
@@ -157,7 +130,7 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> p
     places = _places(outcomes, runs)
     if not places or not outcomes.conditions:
         return pd.DataFrame(columns=list(COLUMNS))
-    setting = {key: next(r["parameters"][key] for r in runs if r["run"] == outcomes.runs[0]) for key in SETTING}
+    setting = next(run.key for run in runs if run.name == outcomes.runs[0])
     weights, images, rows = _weights(outcomes), len(outcomes.labels), []
     full = places.get("full", {})
     for variant, mine in places.items():
@@ -184,7 +157,7 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> p
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def between_seeds(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def between_seeds(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """A control: two trainings of one variant, compared as `robustness_table` compares a variant with the full network.
 
     One row per variant with two seeds or more, over all pairs of them: pairs, conditions (of all pairs), in how many
@@ -203,17 +176,17 @@ def between_seeds(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> pd.D
     return pd.DataFrame(rows, columns=["variant", "pairs", "conditions", "clearly_different", "mean_difference"])
 
 
-def _places(outcomes: Outcomes, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, int]]:
-    """Where each variant's seeds stand in `outcomes.runs`, variants in the order of `COMPARED`."""
-    known = {run["run"]: run["parameters"] for run in runs}
-    if len({tuple(known[name][key] for key in SETTING) for name in outcomes.runs}) > 1:
+def _places(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> dict[str, dict[int, int]]:
+    """Where each variant's seeds stand in `outcomes.runs`, variants in the order of `VARIANTS`."""
+    known = {run.name: run.config for run in runs}
+    configs = [known[name] for name in outcomes.runs]
+    if len({(c.dataset, c.protocol, c.crop, c.pipeline) for c in configs}) > 1:
         raise ValueError("the runs differ in dataset, protocol, crop or pipeline")
     places: dict[str, dict[int, int]] = {}
-    for place, name in enumerate(outcomes.runs):
-        seeds = places.setdefault(known[name]["variant"], {})
-        if seeds.setdefault(known[name]["seed"], place) != place:
-            raise ValueError(f"two runs of {known[name]['variant']} have seed {known[name]['seed']}")
-    return {variant: places[variant] for variant in COMPARED if variant in places}
+    for place, config in enumerate(configs):
+        if places.setdefault(config.variant, {}).setdefault(config.seed, place) != place:
+            raise ValueError(f"two runs of {config.variant} have seed {config.seed}")
+    return {variant: places[variant] for variant in VARIANTS if variant in places}
 
 
 def _weights(outcomes: Outcomes) -> Floats:
@@ -256,3 +229,14 @@ def example_face(size: int, seed: int = 8) -> tuple[Tensor, Boxes]:
     row.attrs = table.attrs
     array = pixels(table, "annotated", size, workers=1, progress=False)[row.index]
     return as_images(torch.from_numpy(array))[0], boxes_in_crop(row, "annotated", size)
+
+
+TABLE = Table(
+    "robustness",
+    COLUMNS,
+    lambda study, outcomes: robustness_table(outcomes, study.runs),
+    NOTEBOOK,
+    pack,
+    unpack,
+    runs=lambda outcomes: outcomes.runs,
+)

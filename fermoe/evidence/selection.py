@@ -1,4 +1,4 @@
-"""How much it flatters to choose the epoch on the images that are reported, measured on the study's own runs.
+"""How much does it flatter to choose the epoch on the images that are reported? The table selection.csv.
 
 The published protocol keeps the epoch with the best accuracy on the test set and reports that accuracy. The same run
 can be scored honestly: choose on one half of the images, report on the other.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from fermoe.evidence.table import Table
 from fermoe.files import reading_arrays
-from fermoe.training.predictions import read_predictions
+from fermoe.training.runs import FinishedRun
 
 Floats = NDArray[np.float64]
-
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "epochs", "images", "chosen_epoch", "selected",
@@ -69,7 +68,7 @@ def _mean_optimism(right: Floats, weights: NDArray[Any], rng: np.random.Generato
     return float(((first[a, at] - second[a, at]) + (second[b, at] - first[b, at])).mean() / 2)
 
 
-def selection_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def selection_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row per run of the published protocol: what its choice of the epoch on the test set is worth.
 
     `selected` is the accuracy the protocol reports for the chosen epoch, on the images it chose on; `optimism` is to be
@@ -77,22 +76,24 @@ def selection_table(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
-        p, directory = run["parameters"], Path(run["directory"])
-        if p["protocol"] != "published" or not (directory / "epochs.npz").exists():
+        kept = run.directory / "epochs.npz"
+        if run.config.protocol != "published" or not kept.exists():
             continue
-        with reading_arrays(directory / "epochs.npz", fix="delete the run and repeat it") as content:
+        with reading_arrays(kept, fix="delete the run and repeat it") as content:
             predicted = content["predicted"]  # (epochs, images)
         # This protocol validates on the test images, in their order.
-        labels = read_predictions(directory / "predictions.csv")["label"].to_numpy()
-        correct = predicted == labels
-        rng = np.random.default_rng(zlib.crc32(run["run"].encode()))
+        correct = predicted == run.predictions["label"].to_numpy()
+        rng = np.random.default_rng(zlib.crc32(run.name.encode()))
         optimism, low, high = split_half_optimism(correct, rng)
         rows.append(
             {
-                **{key: p[key] for key in ("dataset", "protocol", "variant", "crop", "pipeline", "seed")},
-                **{"epochs": len(correct), "images": correct.shape[1], "chosen_epoch": run["best_epoch"]},
+                **run.key,
+                **{"epochs": len(correct), "images": correct.shape[1], "chosen_epoch": run.result["best_epoch"]},
                 **{"selected": correct.mean(axis=1).max(), "optimism": optimism, "ci_low": low, "ci_high": high},
-                **{"run": run["run"], "test_crop": p.get("test_crop", "")},
+                **{"run": run.name, "test_crop": run.config.test_crop},
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+TABLE = Table("selection", COLUMNS, lambda study, _: selection_table(study.runs))

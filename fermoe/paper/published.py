@@ -17,7 +17,6 @@ from fermoe.stats import best_of_epochs_optimism, spearman_interval, wilson_inte
 
 FOLDER = Path(__file__).resolve().parent
 
-
 TITLES = {
     "affectnet7": "AffectNet-7",
     "affectnet8": "AffectNet-8",
@@ -25,7 +24,6 @@ TITLES = {
     "fer2013": "FER-2013",
 }
 """The published datasets in the paper's order, and how they are written in figures."""
-
 
 _BLOCKS = [
     ("cnn1", "CNN extractor 1, kernels 75 to 3", 8_619_824),
@@ -36,32 +34,18 @@ _BLOCKS = [
     ("moe_expression", "MoE on the fusion", 1_052_676),
 ]
 
-
 NON_TRAINABLE_PARAMETERS = 55_120
 """Moving statistics of batch normalisation; Keras counts them as parameters."""
-
 
 BACKBONE_ALONE = "VGGFace2 ResNet-50 alone"
 """The neighbour that is the paper's own backbone, trained by others."""
 
-
 _AFFECTNET7_TEST = "official validation set, 3,500 images"
-
-
 _AFFECTNET8_TEST = "official validation set, 4,000 images"
-
-
 _RAFDB_TEST = "official test set, 3,068 images"
-
-
 _PRIVATE_TEST = "PrivateTest, 3,589 images"
-
-
 _USUAL = "checkpoint selection not comparable: test set used or not stated"
-
-
 _HELD_OUT = "checkpoint chosen on a validation split"
-
 
 _NEIGHBOURS = [
     ("rafdb", "FMAE", 0.9309, _RAFDB_TEST, _USUAL),
@@ -83,7 +67,6 @@ _NEIGHBOURS = [
     ("fer2013", "MEK ResNet-34", 0.7205, _PRIVATE_TEST, _HELD_OUT),
     ("fer2013", "VGG19", 0.7080, _PRIVATE_TEST, _USUAL),
 ]
-
 
 PAPER_TEST_SET = {
     "affectnet7": "random fifth of a 28k subset, 4,987 images",

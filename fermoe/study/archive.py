@@ -11,15 +11,13 @@ import tarfile
 from pathlib import Path
 
 from fermoe.errors import UserError
+from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
 
 NAME = "runs.tar.xz"
 
-
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
-KEPT = ("result.json", "history.csv", "predictions.csv", "epochs.npz", "outcomes.npz")
-
-
+KEPT = ("result.json", "history.csv", "predictions.csv", "epochs.npz", ANSWERS)
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 

@@ -26,8 +26,7 @@ from fermoe.study.report import write_report
 from fermoe.study.runner import Outcome, Runner, default_workers
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.feed import load_data
-from fermoe.training.runs import exclusive, finished_runs
-from fermoe.training.train import NOTEBOOK as TRAINING
+from fermoe.training.runs import TRAINING, exclusive, finished_runs
 
 
 def default_out(study: Study) -> Path:
@@ -96,7 +95,7 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
             if phase in (evidence, reports):
                 rebuild_tables(directory)
                 # What they show depends on the trainings and their own parameters: others make them stale.
-                seen = [(r["run"], r["metrics"]) for r in finished_runs(directory)]
+                seen = [(run.name, run.result["metrics"]) for run in finished_runs(directory)]
                 phase = [dataclasses.replace(run, inputs=digest([seen, dict(run.parameters)])) for run in phase]
             done = [run for run in phase if run.done]
             todo = [run for run in phase if run not in done]

@@ -24,30 +24,19 @@ from fermoe.errors import UserError
 from fermoe.files import PROJECT_ROOT
 from fermoe.network.model import VARIANTS, ModelConfig
 from fermoe.training.config import TrainConfig
-from fermoe.training.runs import finished_runs, read_result
-from fermoe.training.train import NOTEBOOK as TRAINING
+from fermoe.training.runs import TRAINING, StudyResults, read_result
 from fermoe.training.train import train
 
 NOTEBOOKS = PROJECT_ROOT / "notebooks"
-
-
 STUDIES = NOTEBOOKS / "studies"
-
-
 MODEL = "03_model"
-
-
 ANALYSES_BEFORE = ("01_data", MODEL)
-
-
 REPORT = "10_report"
-
 
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (
     "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing"
 )  # fmt: skip
-
 
 RUN_KEYS = ("protocol", "variant", "crop", "test_crop", "normalisation", "augmentation", "seed")
 
@@ -266,25 +255,24 @@ def _analysis(study: Study, directory: Path, notebook: str) -> Run:
     return Run(notebook, notebook, path, {**fitting, **study.analyses.get(notebook, {})})
 
 
-def runs_or_first(directory: str | Path = "") -> list[dict[str, Any]]:
-    """The finished trainings of a study's folder, results/quick by default.
+def open_study(directory: str | Path = "") -> StudyResults:
+    """A study's results, those of results/quick by default.
 
-    Where there are none, as in a fresh checkout, the quick study's audited full network is trained first, so that
-    every notebook can be read and run alone.
+    Where the quick study has no finished training, as in a fresh checkout, its audited full network is trained first,
+    so that every notebook can be read and run alone.
 
     Raises:
         UserError: the folder of another study has no finished training.
     """
     folder = Path(directory) if directory else PROJECT_ROOT / "results" / "quick"
-    runs = finished_runs(folder)
-    if not runs and not directory:
+    if not directory and not StudyResults(folder).runs:
         configs = training_configs(load_study("quick"))
         config = next(c for c in configs if (c.protocol, c.variant) == ("audited", "full"))
         train(config, folder / "runs" / config.run_id, progress=False)
-        runs = finished_runs(folder)
-    if not runs:
+    study = StudyResults(folder)
+    if not study.runs:
         raise UserError("no finished training", where=folder, fix="run the study first: fermoe study NAME")
-    return runs
+    return study
 
 
 def notebook_parameters(notebook: str) -> set[str]:

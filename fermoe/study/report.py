@@ -43,14 +43,8 @@ def write_report(notebook: Path, path: Path, title: str) -> None:
 
 # The column that a table's one interval belongs to, most derived first.
 _INTERVAL_OF = ("optimism", "difference", "rate", "accuracy")
-
-
 _PER_CENT = ("accuracy", "leaked_accuracy", "clean_accuracy", "selected", "rate", "relative_drop")
-
-
 _POINTS = ("optimism", "difference", "drop_difference", "shuffled_gates_drop", "uniform_gates_drop")
-
-
 _UNITS = {**dict.fromkeys(_PER_CENT, ", %"), **dict.fromkeys(_POINTS, ", points")}
 
 

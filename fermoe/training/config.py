@@ -66,6 +66,16 @@ class TrainConfig:
     def pipeline(self) -> str:
         return pipeline_name(str(self.normalisation), self.augmentation)
 
+    @property
+    def tested_as_usual(self) -> bool:
+        """Whether the test images are cropped as the protocol says for networks trained on this crop."""
+        return self.test_crop == own_test_crop(self.dataset, self.protocol, self.crop)
+
+    @property
+    def follows_protocol(self) -> bool:
+        """Whether test crop and pixel values are the protocol's own; augmentation is free."""
+        return self.tested_as_usual and self.normalisation == own_normalisation(self.protocol, self.weights)
+
     def parameters(self) -> dict[str, Any]:
         """What tells this run from another, for result.json; where the data lies is not part of it."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
@@ -78,9 +88,7 @@ class TrainConfig:
     def run_id(self) -> str:
         """A readable name and a hash of every parameter: the same on every machine."""
         parameters = self.parameters()
-        crop = self.crop
-        if self.test_crop != own_test_crop(self.dataset, self.protocol, crop):
-            crop += f"-tested-{self.test_crop}"
+        crop = self.crop if self.tested_as_usual else f"{self.crop}-tested-{self.test_crop}"
         parts = (self.dataset, self.protocol, self.variant, crop, self.pipeline, f"seed{self.seed}")
         return "-".join((*parts, digest(parameters)))
 

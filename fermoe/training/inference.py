@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined
 from fermoe.network.weights import load_weights
 from fermoe.training.config import TrainConfig, model_config
 from fermoe.training.feed import Data, load_data
+from fermoe.training.runs import FinishedRun
 
 
 def pick_device() -> torch.device:
@@ -31,7 +31,8 @@ def pick_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 where that is fast, in training and in evaluation alike; FFTs stay in float32 by themselves."""
     if device.type == "cuda":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return contextlib.nullcontext()
@@ -44,6 +45,27 @@ def place(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
     model.to(device)
     faster.to(memory_format=torch.channels_last)
     return model
+
+
+@torch.inference_mode()
+def predict(model: ExpressNetMoE, batches: Iterable[Tensor], features: bool = True) -> ExpressNetOutput:
+    """What a network answers, on the CPU in float32: the only place where one is evaluated.
+
+    Args:
+        model: on its device; it is switched to evaluation.
+        batches: (N, 3, S, S) each, as the network's input pipeline makes them.
+        features: False leaves out the features, which are much larger than the rest.
+    """
+    model.eval()
+    device, parts = next(model.parameters()).device, []
+    for batch in batches:
+        with autocast(device):
+            out = model(batch.to(device))
+        gates, kept = (
+            {k: v.float().cpu() for k, v in named.items()} for named in (out.gates, out.features if features else {})
+        )
+        parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, kept))
+    return joined(parts)
 
 
 def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -86,48 +108,42 @@ class TrainedRun:
         """Images in [0, 1] → what the network sees, on its device."""
         return NORMALISATIONS[str(self.config.normalisation)](images.to(self.device))
 
-    @torch.inference_mode()
     def predict(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> ExpressNetOutput:
         """Logits, gates and features on the CPU for images (N, 3, S, S) in [0, 1], changed first batch by batch."""
-        parts = []
-        for batch in images.split(BATCH):
-            out = self.model(self.normalise(batch if change is None else change(batch)))
-            gates, features = ({k: v.float().cpu() for k, v in named.items()} for named in (out.gates, out.features))
-            parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, features))
-        return joined(parts)
+        batches = images.split(BATCH)
+        return predict(self.model, (self.normalise(batch if change is None else change(batch)) for batch in batches))
 
 
-def open_run(run: Mapping[str, Any], root: str | None = None, data: Data | None = None) -> TrainedRun:
-    """Open a finished run (an entry of `finished_runs`): its data from `root`, its weights from its directory.
+def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None) -> TrainedRun:
+    """Open a finished run: its data from `root`, its weights from its directory.
 
     `data` of another run of the same dataset, protocol and crop may be given to load them once.
 
     Raises:
         UserError: the weights are missing, or the dataset is not the one it was trained on.
     """
-    known = {f.name for f in dataclasses.fields(TrainConfig)}
-    config = TrainConfig(**{k: v for k, v in run["parameters"].items() if k in known}, root=root or None)
-    weights = Path(run["directory"]) / "best.safetensors"
+    config = dataclasses.replace(run.config, root=root or None)
+    weights = run.directory / "best.safetensors"
     if not weights.exists():
         raise UserError("the run's weights are not there", where=weights, fix="run its study again to train it")
     data = data or load_data(config, progress=False)
-    if run["data"]["fingerprint"] != fingerprint(data.table):
-        raise UserError(f"the data are not those of run {run['run']}", where=root, fix="give the same dataset folder")
+    if run.result["data"]["fingerprint"] != fingerprint(data.table):
+        raise UserError(f"the data are not those of run {run.name}", where=root, fix="give the same dataset folder")
     device = pick_device()
     model = ExpressNetMoE(model_config(config, len(data.label_names)))
     load_weights(model, weights)
-    return TrainedRun(run["run"], config, data, model.to(device).eval(), device)
+    return TrainedRun(run.name, config, data, model.to(device).eval(), device)
 
 
 # Runs that agree in these show the network the same pictures.
 _SAME_IMAGES = ("dataset", "dataset_options", "protocol", "crop", "test_crop", "model", "skip_unreadable")
 
 
-def open_runs(runs: Sequence[Mapping[str, Any]], root: str | None = None) -> Iterator[TrainedRun]:
+def open_runs(runs: Sequence[FinishedRun], root: str | None = None) -> Iterator[TrainedRun]:
     """Open one run after the other; neighbours with the same images share them."""
     key, data = None, None
     for run in runs:
-        own = {name: run["parameters"][name] for name in _SAME_IMAGES}
+        own = [getattr(run.config, name) for name in _SAME_IMAGES]
         trained = open_run(run, root, data if own == key else None)
         key, data = own, trained.data
         yield trained

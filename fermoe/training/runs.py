@@ -1,8 +1,12 @@
-"""What a run leaves behind: a directory whose result.json, written last, says that it is done and how it was made."""
+"""What a run leaves behind, and how it is read again: `FinishedRun`.
+
+A run is a directory whose result.json, written last, says that it is done and how it was made.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import json
@@ -10,7 +14,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,8 +23,14 @@ from typing import Any
 import pandas as pd
 
 from fermoe import __version__
+from fermoe.data.arrays import CONTROLS
 from fermoe.errors import UserError
-from fermoe.files import PROJECT_ROOT, write_json
+from fermoe.files import PROJECT_ROOT, digest, write_json
+from fermoe.training.config import TrainConfig
+from fermoe.training.predictions import read_predictions
+
+TRAINING = "04_training"
+"""The notebook whose runs are trainings; every other one is an analysis of them."""
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "mediapipe", "papermill")
 
@@ -40,38 +51,135 @@ def read_result(directory: str | Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and "parameters" in result else None
 
 
-def finished_runs(study_dir: str | Path, notebook: str = "04_training") -> list[dict[str, Any]]:
-    """The results of a study's finished runs of one notebook, by run id; each has its folder as "directory".
+KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")
+"""What names a run in every table; `SETTING` is what runs that differ in their seed alone have in common."""
+SETTING = KEY[:-1]
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A finished training, as its folder tells it: the content of result.json, and the predictions beside it."""
+
+    directory: Path
+    result: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's id, which tables cite."""
+        return str(self.result["run"])
+
+    @functools.cached_property
+    def config(self) -> TrainConfig:
+        """How it was trained; where its data and initial weights lay is not kept."""
+        known = {f.name for f in dataclasses.fields(TrainConfig)}
+        return TrainConfig(**{name: value for name, value in self.result["parameters"].items() if name in known})
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The columns `KEY` of its rows in every table."""
+        return {name: getattr(self.config, name) for name in KEY}
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its faces were painted over on purpose: it shows what is learned without a face."""
+        return self.config.crop in CONTROLS
+
+    @functools.cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Its predictions.csv: one row per test image."""
+        return read_predictions(self.directory / "predictions.csv")
+
+    @functools.cached_property
+    def correct(self) -> pd.Series:
+        """Whether each test image was classified correctly, by image id."""
+        table = self.predictions
+        return pd.Series((table["label"] == table["predicted"]).to_numpy(), index=table["image"])
+
+
+def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
+    """A study's finished trainings, by run id.
 
     Runs that other settings once left in the same folder are not the study's: runs/study.json lists those that are.
     """
-    found = []
     runs = Path(study_dir) / "runs"
-    try:
-        mine = set(json.loads((runs / "study.json").read_text(encoding="utf-8"))["runs"])
-    except (OSError, ValueError, KeyError):
-        mine = None
+    mine = _listed(runs).get("runs")
+    found = []
     for path in sorted(runs.glob("*/result.json")):
         result = read_result(path.parent)
-        wanted = result is not None and result.get("notebook") == notebook
-        if result is not None and wanted and (mine is None or path.parent.name in mine):
-            found.append({**result, "directory": str(path.parent)})
+        if result is not None and result.get("notebook") == TRAINING and (mine is None or path.parent.name in mine):
+            found.append(FinishedRun(path.parent, result))
     return found
 
 
-def study_name(study_dir: str | Path) -> str:
-    """The name of the study that made a folder of results, "" where that is not known."""
-    try:
-        return str(json.loads((Path(study_dir) / "runs" / "study.json").read_text(encoding="utf-8"))["study"])
-    except (OSError, ValueError, KeyError):
-        return ""
+def _listed(runs: Path) -> dict[str, Any]:
+    """What runs/study.json says of its study; nothing where it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads((runs / "study.json").read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
-def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """Finished training runs as a table: run, directory, and the parameters that tell them apart."""
-    keys = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")
-    rows = [{"run": r["run"], "directory": r["directory"], **{k: r["parameters"].get(k) for k in keys}} for r in runs]
-    return pd.DataFrame(rows, columns=["run", "directory", *keys])
+def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Finished trainings as a table: run, and the columns `KEY` that tell them apart."""
+    return pd.DataFrame([{"run": run.name, **run.key} for run in runs], columns=["run", *KEY])
+
+
+def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> list[FinishedRun]:
+    """The runs that a comparison of variants takes: those of the protocol's `largest_setting`, without controls.
+
+    Without a protocol it is the audited one, where it has any run.
+    """
+    faces = [run for run in runs if not run.is_control]
+    if protocol is None:
+        protocol = "audited" if any(run.config.protocol == "audited" for run in faces) else "published"
+    mine = [run for run in faces if run.config.protocol == protocol]
+    settings = [
+        digest({k: v for k, v in run.config.parameters().items() if k not in ("variant", "seed")}, 64) for run in mine
+    ]
+    plain = [run.config.follows_protocol and run.config.augmentation == "none" for run in mine]
+    return [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
+
+
+def largest_setting(settings: Sequence[Hashable], variants: Sequence[str], plain: Sequence[bool]) -> list[int]:
+    """Which of some runs to compare: the positions of those that share one setting, by run.
+
+    It is the setting that has the full network, then most variants, then the protocol's own input without augmentation
+    (`plain`), then most runs, then the first.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for at, setting in enumerate(settings):
+        groups.setdefault(setting, []).append(at)
+
+    def rank(group: list[int]) -> tuple[bool, int, bool, int]:
+        found = {variants[at] for at in group}
+        return "full" in found, len(found), plain[group[0]], len(group)
+
+    return max(groups.values(), key=rank, default=[])
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResults:
+    """A study's folder of results: runs/, tables/, figures/, report.html."""
+
+    folder: Path
+
+    @functools.cached_property
+    def runs(self) -> list[FinishedRun]:
+        return finished_runs(self.folder)
+
+    @property
+    def name(self) -> str:
+        """The name of the study that made the folder, "" where that is not known."""
+        return str(_listed(self.folder / "runs").get("study", ""))
+
+    def analysis(self, notebook: str) -> dict[str, Any] | None:
+        """The result of an analysis notebook, None where it has none."""
+        return read_result(self.folder / "runs" / notebook)
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The table of that name, None where it has none. "none" stays a word, an empty cell is NaN."""
+        path = self.folder / "tables" / f"{name}.csv"
+        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
 
 
 @functools.cache

@@ -22,15 +22,13 @@ from fermoe import metrics
 from fermoe.data.datasets import fingerprint
 from fermoe.errors import UserError
 from fermoe.files import atomic, digest, write_arrays, write_csv
-from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined, parameter_counts
+from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, parameter_counts
 from fermoe.network.weights import load_initial_weights, load_weights, save_weights
 from fermoe.training import predictions
 from fermoe.training.config import TrainConfig, model_config
 from fermoe.training.feed import Data, Feed, load_data
-from fermoe.training.inference import _autocast, pick_device, place, slices
-from fermoe.training.runs import exclusive, read_result, write_result
-
-NOTEBOOK = "04_training"
+from fermoe.training.inference import autocast, pick_device, place, predict, slices
+from fermoe.training.runs import TRAINING, exclusive, read_result, write_result
 
 
 def _seed(seed: int, epoch: int, purpose: int) -> int:
@@ -77,7 +75,7 @@ class Trainer:
                 position += len(batch)
                 if len(batch) == 1:
                     continue  # batch norm has no variance of one value
-                with _autocast(self.device):
+                with autocast(self.device):
                     out = self.model(self.feed.batch("train", batch, generator))
                     loss = F.cross_entropy(out.logits.float(), target, label_smoothing=config.label_smoothing)
                     objective = loss + self.model.auxiliary_loss(out)
@@ -110,17 +108,10 @@ class Trainer:
             }
         )
 
-    @torch.inference_mode()
     def predict(self, split: str, batch_size: int = 256) -> ExpressNetOutput:
         """Logits and gates for a whole split, in its order, on the CPU; features are left out."""
-        self.model.eval()
-        parts: list[ExpressNetOutput] = []
-        for batch in slices(self.data.splits[split], batch_size):
-            with _autocast(self.device):
-                out = self.model(self.feed.batch(split, batch))
-            gates = {name: gate.float().cpu() for name, gate in out.gates.items()}
-            parts.append(ExpressNetOutput(out.logits.float().cpu(), gates, {}))
-        return joined(parts)
+        batches = (self.feed.batch(split, rows) for rows in slices(self.data.splits[split], batch_size))
+        return predict(self.model, batches, features=False)
 
     @property
     def best_epoch(self) -> int:
@@ -202,7 +193,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         write_arrays(directory / "epochs.npz", predicted=torch.stack(trainer.choices).numpy())
         result = write_result(
             directory,
-            NOTEBOOK,
+            TRAINING,
             config.parameters(),
             data={
                 "fingerprint": print_of_data,
