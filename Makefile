@@ -16,7 +16,7 @@ test: $(READY)  ## format, lint, types, tests, and the notebooks
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
-	$(BIN)/python -m fermoe.study.refresh notebooks/*.ipynb
+	$(BIN)/python -m fermoe.study.notebooks refresh notebooks/*.ipynb
 
 lock:  ## resolve pyproject.toml again (needs uv), then write environment.yml from the lock
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

@@ -14,20 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
-from papermill import inspect_notebook
 
 from fermoe.data.arrays import CROPS
 from fermoe.data.datasets import DATASETS, PROTOCOLS
 from fermoe.errors import UserError
 from fermoe.files import PROJECT_ROOT
 from fermoe.network.model import VARIANTS, ModelConfig
+from fermoe.study.notebooks import NOTEBOOKS, is_whole, parameters_of
+from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TrainConfig
-from fermoe.training.runs import TRAINING, StudyResults, read_result
+from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result
 from fermoe.training.train import train
 
-NOTEBOOKS = PROJECT_ROOT / "notebooks"
 STUDIES = NOTEBOOKS / "studies"
 MODEL = "03_model"
 ANALYSES_BEFORE = ("01_data", MODEL)
@@ -90,7 +89,7 @@ class Run:
     def done(self) -> bool:
         """Both the result and a whole executed notebook: papermill leaves files that look finished after a
         time-out or a dead kernel, so neither alone proves anything."""
-        if read_result(self.directory) is None or not notebook_is_whole(self.executed):
+        if read_result(self.directory) is None or not is_whole(self.executed):
             return False
         return not self.inputs or (self.seen.exists() and self.seen.read_text() == self.inputs)
 
@@ -250,13 +249,13 @@ def _analysis(study: Study, directory: Path, notebook: str) -> Run:
         "skip_unreadable": study.skip_unreadable,
         "model": study.model,
     }
-    names = notebook_parameters(notebook)
+    names = parameters_of(notebook)
     fitting = {key: value for key, value in offered.items() if key in names}
     return Run(notebook, notebook, path, {**fitting, **study.analyses.get(notebook, {})})
 
 
-def open_study(directory: str | Path = "") -> StudyResults:
-    """A study's results, those of results/quick by default.
+def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResults:
+    """A study's results, those of results/quick by default, with finished runs or, without `needs_runs`, with tables.
 
     Where the quick study has no finished training, as in a fresh checkout, its audited full network is trained first,
     so that every notebook can be read and run alone.
@@ -264,34 +263,21 @@ def open_study(directory: str | Path = "") -> StudyResults:
     Raises:
         UserError: the folder of another study has no finished training.
     """
-    folder = Path(directory) if directory else PROJECT_ROOT / "results" / "quick"
-    if not directory and not StudyResults(folder).runs:
+    study = StudyResults(Path(directory) if directory else PROJECT_ROOT / "results" / "quick")
+    if not needs_runs and study.table("accuracy") is not None:
+        return study
+    if not directory and not finished_runs(study.folder):
         configs = training_configs(load_study("quick"))
         config = next(c for c in configs if (c.protocol, c.variant) == ("audited", "full"))
-        train(config, folder / "runs" / config.run_id, progress=False)
-    study = StudyResults(folder)
+        train(config, study.folder / "runs" / config.run_id, progress=False)
     if not study.runs:
-        raise UserError("no finished training", where=folder, fix="run the study first: fermoe study NAME")
+        raise UserError("no finished training", where=study.folder, fix="run the study first: fermoe study NAME")
+    if study.table("accuracy") is None:
+        rebuild_tables(study.folder)
     return study
-
-
-def notebook_parameters(notebook: str) -> set[str]:
-    """The names in a notebook's cell tagged "parameters"."""
-    return set(inspect_notebook(str(NOTEBOOKS / f"{notebook}.ipynb")))
 
 
 def _check_parameters(run: Run) -> None:
     """papermill only warns about unknown parameters and runs the defaults: refuse them before anything runs."""
-    for name in run.parameters.keys() - notebook_parameters(run.notebook):
+    for name in run.parameters.keys() - parameters_of(run.notebook):
         raise UserError(f"notebook {run.notebook} has no parameter '{name}'", fix="correct the study file")
-
-
-def notebook_is_whole(path: Path) -> bool:
-    """Whether every code cell of an executed notebook ran, to the last, without an error."""
-    try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError):
-        return False
-    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
-    failed = any(output.output_type == "error" for cell in code for output in cell.outputs)
-    return bool(code) and not failed and all(cell.execution_count is not None for cell in code)

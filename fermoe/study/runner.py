@@ -22,6 +22,7 @@ import yaml
 from tqdm import tqdm
 
 from fermoe.files import write_text
+from fermoe.study.notebooks import NOTEBOOKS
 from fermoe.study.plan import Run
 from fermoe.training.runs import read_result
 
@@ -104,7 +105,8 @@ class Runner:
         parameters = run.directory / "parameters.yaml"
         write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
         log = run.directory / "log.txt"
-        command = [sys.executable, "-m", "fermoe.study.execute", str(_source(run)), str(run.executed), str(parameters)]
+        command = [sys.executable, "-m", "fermoe.study.notebooks", "execute"]
+        command += [str(NOTEBOOKS / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
         with log.open("wb") as output:
             child = subprocess.Popen(
                 command,
@@ -138,12 +140,6 @@ class Runner:
         if gpus > 1 and self.workers > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
         return environment
-
-
-def _source(run: Run) -> Path:
-    from fermoe.study.plan import NOTEBOOKS
-
-    return NOTEBOOKS / f"{run.notebook}.ipynb"
 
 
 def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:

@@ -140,6 +140,15 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
     return [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
 
 
+def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """The run that stands for each protocol in figures: of `main_setting`, the full network's first seed."""
+    found = []
+    for protocol in dict.fromkeys(run.config.protocol for run in runs):
+        chosen = main_setting(runs, protocol)  # without a full network: the first variant's first seed
+        found += sorted(chosen, key=lambda run: (run.config.variant != "full", run.config.seed))[:1]
+    return found
+
+
 def largest_setting(settings: Sequence[Hashable], variants: Sequence[str], plain: Sequence[bool]) -> list[int]:
     """Which of some runs to compare: the positions of those that share one setting, by run.
 

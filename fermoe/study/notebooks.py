@@ -1,0 +1,91 @@
+"""How notebooks are executed, and whether one was.
+
+python -m fermoe.study.notebooks execute NOTEBOOK EXECUTED PARAMETERS.yaml   one run of a study, in its own process
+python -m fermoe.study.notebooks refresh notebooks/*.ipynb                   the outputs that the repository keeps
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+from fermoe.files import PROJECT_ROOT, write_text
+
+NOTEBOOKS = PROJECT_ROOT / "notebooks"
+CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a training is one cell, and a dead kernel is noticed without it
+
+
+def execute(notebook: str, executed: str, parameters: str) -> int:
+    """Run a notebook with the parameters of a YAML file; 1 where a cell failed, which the executed notebook shows.
+
+    What papermill's own command does, but for the end: the kernel is killed once its last cell is done. Every file is
+    whole by then, and taking torch apart politely costs a second or two of each of a study's runs.
+    """
+    try:
+        papermill.execute_notebook(
+            notebook,
+            executed,
+            parameters=yaml.safe_load(Path(parameters).read_text(encoding="utf-8")),
+            kernel_name="python3",
+            cwd=str(PROJECT_ROOT),
+            progress_bar=False,
+            execution_timeout=CELL_TIMEOUT,
+            shutdown_kernel="immediate",
+        )
+    except PapermillExecutionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def refresh(path: Path) -> None:
+    """Execute one notebook in a fresh kernel with its default parameters and save it in place.
+
+    What a second run would change without meaning is left out (execution times, the kernel's version), so that a diff
+    of a notebook is a change of its results. Figures are kept with 256 colours.
+    """
+    from nbclient import NotebookClient  # here: a study's runs need neither this nor matplotlib
+
+    from fermoe.plots.style import with_palette
+
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(PROJECT_ROOT)}}
+    NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, resources=resources).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                small = with_palette(base64.b64decode(output.data["image/png"]))
+                output.data["image/png"] = base64.b64encode(small).decode()
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
+    write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def parameters_of(notebook: str) -> set[str]:
+    """The names in a notebook's cell tagged "parameters"."""
+    return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{notebook}.ipynb")))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every code cell of an executed notebook ran, to the last, without an error."""
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError):
+        return False
+    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+    failed = any(output.output_type == "error" for cell in code for output in cell.outputs)
+    return bool(code) and not failed and all(cell.execution_count is not None for cell in code)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "execute":
+        sys.exit(execute(*sys.argv[2:]))
+    for name in sys.argv[2:]:
+        print(name, flush=True)
+        refresh(Path(name))
