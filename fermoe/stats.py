@@ -32,7 +32,7 @@ def _vector(values: ArrayLike, name: str) -> Floats:
 
 
 def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion (Wilson 1927, JASA 22:209–212), without continuity correction.
+    """Wilson's score interval for a proportion (Wilson 1927, JASA 22:209–212), without continuity correction, by SciPy.
 
     `correct` of `images` independent trials. (NaN, NaN) when there are no images.
     """
@@ -41,12 +41,8 @@ def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tupl
         raise ValueError(f"correct must lie between 0 and images, not {correct} of {images}")
     if images == 0:
         return math.nan, math.nan
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    share, shrink = correct / images, 1 + z * z / images
-    centre = (share + z * z / (2 * images)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    # At 0 and at `images` one end is exactly 0 or 1, which rounding would miss.
-    return (0.0 if correct == 0 else centre - half), (1.0 if correct == images else centre + half)
+    interval = stats.binomtest(correct, images).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mean_sd(values: ArrayLike) -> tuple[float, float]:

@@ -18,9 +18,11 @@ def generator(seed=0):
 
 @pytest.mark.parametrize(("correct", "images"), [(0, 10), (10, 10), (3, 7), (2586, 3068)])
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_wilson_interval_is_scipys(correct, images, confidence):
-    expected = scipy.stats.binomtest(correct, images).proportion_ci(confidence, method="wilson")
-    assert stats.wilson_interval(correct, images, confidence) == pytest.approx(tuple(expected), abs=1e-12)
+def test_the_ends_of_wilsons_interval_are_the_shares_that_the_score_test_just_rejects(correct, images, confidence):
+    """They solve (k/n − p)² = z² p (1 − p) / n."""
+    z2, share = scipy.stats.norm.ppf(0.5 + confidence / 2) ** 2, correct / images
+    roots = np.roots([1 + z2 / images, -2 * share - z2 / images, share**2])
+    assert stats.wilson_interval(correct, images, confidence) == pytest.approx(tuple(sorted(roots)), abs=1e-9)
 
 
 def test_wilson_interval_without_images_is_undefined_and_nonsense_is_refused():

@@ -81,7 +81,7 @@ def layer_table(model: ExpressNetMoE, min_side: int = 1) -> pd.DataFrame:
 
 def runs_to_explain(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """The full network's runs of `main_setting`, by seed, then the backbone's; without a full one, one variant's."""
-    chosen = main_setting(runs)
+    chosen = main_setting(runs) or list(runs)  # a study may have nothing but controls
     present = {run.config.variant for run in chosen}
     wanted = ["full", "backbone"] if "full" in present else [v for v in VARIANTS if v in present][:1]
     mine = [run for run in chosen if run.config.variant in wanted]

@@ -15,7 +15,7 @@ from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
 from fermoe.network.model import ExpressNetMoE, ModelConfig, parameter_counts
 from fermoe.plots import ablation as ablation_plots
-from fermoe.training.runs import finished_runs
+from fermoe.training.runs import FinishedRun, finished_runs
 from tests.helpers.runs import make_run
 
 
@@ -44,9 +44,9 @@ def test_the_main_runs_are_those_in_which_most_variants_can_be_compared(rows: pd
     assert set(rows["protocol"]) == {"audited"}
 
 
-def test_seeds_are_rows_the_backbone_comes_first_and_a_missing_run_is_a_gap(rows: pd.DataFrame) -> None:
+def test_seeds_are_rows_the_full_network_comes_first_and_a_missing_run_is_a_gap(rows: pd.DataFrame) -> None:
     table = ablation.seed_table(rows)
-    assert list(table.columns) == ["backbone", "full", "no_moe"]
+    assert list(table.columns) == ["full", "backbone", "no_moe"]
     assert table["no_moe"].isna().tolist() == [True, False, True]
     one = rows[(rows["variant"] == "full") & (rows["seed"] == 2)]
     assert table.at[2, "full"] == one["accuracy"].item()
@@ -60,35 +60,26 @@ def test_intervals_over_seeds_are_scipys(rows: pd.DataFrame) -> None:
     assert (row["ci_low"], row["ci_high"]) == pytest.approx(interval)
     assert row["sd"] == pytest.approx(np.std(full, ddof=1))
 
-    seeds = ablation.seed_table(rows)
-    differences = ablation.seed_differences(rows).set_index("variant")
-    test = stats.ttest_rel(seeds["backbone"], seeds["full"]).confidence_interval()
-    assert tuple(differences.loc["backbone", ["ci_low", "ci_high"]]) == pytest.approx((test.low, test.high))
-    assert differences.at["backbone", "below_full"] == (seeds["backbone"] < seeds["full"]).sum()
-
-
-def test_a_single_seed_has_a_difference_and_no_interval(rows: pd.DataFrame) -> None:
-    row = ablation.seed_differences(rows).set_index("variant").loc["no_moe"]
-    assert row["seeds"] == 1
-    assert np.isfinite(row["difference"])
-    assert np.isnan(row["ci_low"])
-
 
 def test_the_contrasts_shown_are_those_of_the_main_runs(study: Path, rows: pd.DataFrame) -> None:
     contrasts = ablation.variant_contrasts(ablation_table(finished_runs(study)), rows)
     assert contrasts["alternative"].tolist() == ["backbone", "no_moe"]
     assert set(contrasts["crop"]) == {"blazeface"}
+    assert contrasts["seeds"].tolist() == [3, 1]
+    assert contrasts["seeds_low"].isna().tolist() == [False, True]  # one seed has a difference and no interval
+    seeds = ablation.seed_table(rows)
+    test = stats.ttest_rel(seeds["backbone"], seeds["full"]).confidence_interval()
+    assert tuple(contrasts.loc[0, ["seeds_low", "seeds_high"]]) == pytest.approx((test.low, test.high))
 
 
-def test_without_the_full_network_or_any_run_the_tables_are_empty(rows: pd.DataFrame) -> None:
-    assert ablation.seed_differences(rows[rows["variant"] != "full"]).empty
+def test_without_any_run_the_tables_are_empty(rows: pd.DataFrame) -> None:
     nothing = ablation.main_runs(rows, "published")
     assert nothing.empty
     assert ablation.variant_summary(nothing.assign(variant=[])).empty
 
 
 def test_costs_are_those_of_the_network_that_was_trained(study: Path, rows: pd.DataFrame) -> None:
-    runs = [{**run, "seconds": 6.0} for run in finished_runs(study)]
+    runs = [FinishedRun(run.directory, {**run.result, "seconds": 6.0}) for run in finished_runs(study)]
     table = ablation.costs(rows, runs, 3).set_index("variant")
     for variant in table.index:
         counted = parameter_counts(ExpressNetMoE(ModelConfig.miniature(3, variant)))["total"]
@@ -97,10 +88,10 @@ def test_costs_are_those_of_the_network_that_was_trained(study: Path, rows: pd.D
     assert table.at["backbone", "mmac"] < table.at["no_moe", "mmac"] <= table.at["full", "mmac"]
 
 
-def test_plots_show_every_row_and_name_their_axes(rows: pd.DataFrame) -> None:
-    differences = ablation.seed_differences(rows)
-    ax = ablation_plots.plot_differences(differences, group="variant")
-    assert [label.get_text() for label in ax.get_yticklabels()] == differences["variant"].tolist()
+def test_plots_show_every_row_and_name_their_axes(study: Path, rows: pd.DataFrame) -> None:
+    differences = ablation.variant_contrasts(ablation_table(finished_runs(study)), rows)
+    ax = ablation_plots.plot_differences(differences)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ResNet alone", "without mixtures"]
     line = ax.containers[0].lines[0]
     assert line.get_xdata() == pytest.approx(100 * differences["difference"].to_numpy())
     assert "points" in ax.get_xlabel()

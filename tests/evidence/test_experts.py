@@ -15,15 +15,14 @@ from fermoe.evidence.experts import (
     COLUMNS,
     NOTEBOOK,
     PER_RUN,
+    TABLE,
     against,
     class_shares,
     expert_table,
     gated_runs,
     measure,
     over_seeds,
-    read_answers,
     seed_agreement,
-    write_answers,
 )
 from fermoe.evidence.gates import (
     agreement,
@@ -46,8 +45,9 @@ from fermoe.stats import wilson_interval
 from fermoe.study.tables import read_tables, rebuild_tables
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import gates_of, read_predictions
-from fermoe.training.runs import finished_runs, write_result
+from fermoe.training.runs import FinishedRun, finished_runs, write_result
 from fermoe.training.train import train
+from tests.helpers.runs import make_run
 from tests.helpers.trees import refused
 
 # Toy sets lack some class, and evaluation says so.
@@ -253,8 +253,8 @@ def study(tmp_path_factory):
 
 
 def like(run, **parameters):
-    """The result of a run that differs in its parameters alone."""
-    return {**run, "parameters": {**run["parameters"], **parameters}}
+    """A run that differs in its parameters alone."""
+    return FinishedRun(run.directory, {**run.result, "parameters": {**run.result["parameters"], **parameters}})
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def table(study, answers):
 
 
 def test_the_table_has_every_measure_of_every_gated_run(study, table):
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == list(COLUMNS)
     kept = table.drop_duplicates("run")[["variant", "crop", "seed"]].to_numpy().tolist()
     assert kept == [["balanced_gate", "none", 0], ["full", "none", 0], ["full", "none", 1]]
     per_expert = {"top1_load", "top2_load", "importance", "knock_out_drop", "forced_drop"}
@@ -288,9 +288,9 @@ def test_the_table_has_every_measure_of_every_gated_run(study, table):
 
 def test_the_table_is_of_the_gates_in_the_predictions(study, table):
     for run in finished_runs(study):
-        predictions = read_predictions(f"{run['directory']}/predictions.csv")
+        predictions = read_predictions(run.directory / "predictions.csv")
         for mixture, gates in gates_of(predictions).items():
-            rows = table[(table["run"] == run["run"]) & (table["mixture"] == mixture)]
+            rows = table[(table["run"] == run.name) & (table["mixture"] == mixture)]
             if len(rows):
                 values = rows.set_index("measure")["value"]
                 assert values["importance"].tolist() == pytest.approx(gates.mean(0).tolist())
@@ -308,7 +308,7 @@ def test_intervals_contain_their_values(table):
 
 
 def test_a_runs_rows_do_not_depend_on_the_others(study, table):
-    alone = [run for run in finished_runs(study) if run["run"] == table["run"].iloc[-1]]
+    alone = [run for run in finished_runs(study) if run.name == table["run"].iloc[-1]]
     answers = measure(alone, images=12)
     again = expert_table(alone, answers, permutations=50)
     rows = table[table["run"] == table["run"].iloc[-1]].reset_index(drop=True)
@@ -319,7 +319,7 @@ def test_a_runs_rows_do_not_depend_on_the_others(study, table):
 
 def test_the_table_is_rebuilt_from_the_kept_answers_without_the_networks(study, table, answers, tmp_path):
     shutil.copytree(study / "runs", tmp_path / "runs", ignore=shutil.ignore_patterns("*.safetensors"))
-    write_answers(tmp_path / "runs" / NOTEBOOK / "outcomes.npz", answers)
+    TABLE.keep(tmp_path / "runs" / NOTEBOOK, answers)
     write_result(tmp_path / "runs" / NOTEBOOK, NOTEBOOK, {"permutations": 50, "seed": 0})
     rebuild_tables(tmp_path)
     write_csv(tmp_path / "experts.csv", table)
@@ -329,7 +329,7 @@ def test_the_table_is_rebuilt_from_the_kept_answers_without_the_networks(study, 
 def test_answers_of_other_trainings_leave_the_table_as_it_is(study, answers, tmp_path):
     shutil.copytree(study / "runs", tmp_path / "runs")
     strange = {f"{name}-retrained": found for name, found in answers.items()}
-    write_answers(tmp_path / "runs" / NOTEBOOK / "outcomes.npz", strange)
+    TABLE.keep(tmp_path / "runs" / NOTEBOOK, strange)
     write_result(tmp_path / "runs" / NOTEBOOK, NOTEBOOK, {"permutations": 50, "seed": 0})
     write_csv(tmp_path / "tables" / "experts.csv", pd.DataFrame(columns=COLUMNS))
     rebuild_tables(tmp_path)
@@ -343,11 +343,11 @@ def test_answers_that_cannot_be_read_are_one_line(answers, tmp_path, damage):
     if damage == "other shape":
         found = dataclasses.replace(found, correct=found.correct[1:])
     if damage != "missing":
-        write_answers(path, {name: found})
+        TABLE.keep(tmp_path, {name: found})
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
     with refused("the answers cannot be read", "run notebook 07 again"):
-        read_answers(path)
+        TABLE.kept(tmp_path)
 
 
 def test_the_file_is_read_by_the_claims_rule(study, table):
@@ -360,9 +360,10 @@ def test_the_file_is_read_by_the_claims_rule(study, table):
         assert "2 seed(s), 3 needed" in verdict.reason
 
 
-def test_runs_without_gates_faces_or_their_own_test_images_are_left_out(study):
+def test_runs_without_gates_faces_or_their_own_test_images_are_left_out(study, tmp_path):
     runs = finished_runs(study)
-    others = [like(runs[0], variant="backbone"), like(runs[0], variant="no_moe"), like(runs[0], test_crop="annotated")]
+    make_run(tmp_path, variant="backbone")
+    others = [*finished_runs(tmp_path), like(runs[0], test_crop="annotated")]
     others.append(like(runs[0], crop="masked", test_crop="masked"))
     assert gated_runs([*others, *runs]) == runs
     with pytest.raises(UserError, match="no finished run has a gate"):
@@ -373,14 +374,14 @@ def test_runs_with_the_same_images_follow_each_other(study):
     run = finished_runs(study)[0]
     crops = ("none", "annotated", "none", "annotated")
     runs = [like(run, crop=crop, test_crop=crop, seed=seed) for seed, crop in enumerate(crops)]
-    assert [r["parameters"]["crop"] for r in gated_runs(runs)] == ["annotated"] * 2 + ["none"] * 2
+    assert [r.config.crop for r in gated_runs(runs)] == ["annotated"] * 2 + ["none"] * 2
 
 
 def test_class_shares_carry_the_label_names(study):
     run = gated_runs(finished_runs(study))[0]
     shares = class_shares(run)
     assert list(shares) == ["cnn", "expression"]
-    assert list(shares["cnn"].index) == run["data"]["labels"]
+    assert list(shares["cnn"].index) == run.result["data"]["labels"]
     assert shares["cnn"].sum(axis=1).dropna().to_numpy() == pytest.approx(1)
 
 

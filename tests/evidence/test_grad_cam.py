@@ -31,8 +31,10 @@ from fermoe.evidence.maps import (
     layer_maps,
     map_entropy,
     redrawn,
-    saliency_maps,
     target_layer,
+)
+from fermoe.evidence.maps import (
+    grad_cam as maps_of,
 )
 from fermoe.files import write_csv
 from fermoe.network.model import ExpressNetMoE, ExtractorConfig, ModelConfig
@@ -42,7 +44,7 @@ from fermoe.training.config import TrainConfig
 from fermoe.training.feed import load_data
 from fermoe.training.inference import TrainedRun
 from fermoe.training.runs import write_result
-from tests.helpers.runs import make_run
+from tests.helpers.runs import made_up, make_run
 from tests.helpers.trees import refused
 
 CPU = torch.device("cpu")
@@ -128,7 +130,7 @@ def plain_grad_cam(model, images, branch, targets):
 def test_maps_equal_a_plain_loop(branch, seed):
     model = network(seed=seed)
     trained, images, targets = run_of(model), pictures(9, seed), [0, 1, 2, 3, 4, 5, 6, 0, 1]
-    maps = saliency_maps(trained, images, branch, targets)
+    maps = maps_of(trained, images, branch, targets)
     layer = target_layer(model, branch)
     expected = enlarge(plain_grad_cam(model, trained.normalise(images), branch, targets), layer.centres, 64)
     assert maps.shape == (9, 64, 64)
@@ -144,7 +146,7 @@ def test_the_backbones_maps_have_a_closed_form():
     last, _ = activations(model, trained.normalise(images), "resnet")
     cam = torch.einsum("nc,nchw->nhw", model.head.weight[predicted], last).detach().numpy()
     expected = enlarge(np.maximum(cam, 0), np.array([3.0, 35.0]), 64)
-    np.testing.assert_allclose(saliency_maps(trained, images, "resnet"), expected, atol=1e-5)
+    np.testing.assert_allclose(maps_of(trained, images, "resnet"), expected, atol=1e-5)
 
 
 def test_many_layers_in_one_pass_are_the_same_as_one_by_one():
@@ -157,15 +159,15 @@ def test_many_layers_in_one_pass_are_the_same_as_one_by_one():
 
 def test_batches_do_not_matter(monkeypatch):
     trained, images, targets = run_of(network()), pictures(7), [0, 1, 2, 3, 4, 5, 6]
-    whole = saliency_maps(trained, images, "cnn2", targets)
+    whole = maps_of(trained, images, "cnn2", targets)
     monkeypatch.setattr(maps_module, "BATCH", 3)
-    np.testing.assert_allclose(saliency_maps(trained, images, "cnn2", targets), whole, atol=1e-5)
+    np.testing.assert_allclose(maps_of(trained, images, "cnn2", targets), whole, atol=1e-5)
 
 
 def test_explaining_leaves_the_network_as_it_was():
     model = network()
     model.train()
-    saliency_maps(run_of(model), pictures(2), "cnn1")
+    maps_of(run_of(model), pictures(2), "cnn1")
     assert model.training
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -175,7 +177,7 @@ def test_a_map_without_positive_values_is_empty():
     model = network("backbone")
     with torch.no_grad():
         model.head.weight.copy_(-model.head.weight.abs())
-    maps = saliency_maps(run_of(model), pictures(3), "resnet")
+    maps = maps_of(run_of(model), pictures(3), "resnet")
     assert not maps.any()
     assert is_empty(maps).all()
     assert np.isnan(area_above_half(maps)).all()
@@ -185,7 +187,7 @@ def test_a_map_without_positive_values_is_empty():
 
 def test_targets_must_be_as_many_as_images():
     with pytest.raises(ValueError, match="2 targets for 3 images"):
-        saliency_maps(run_of(network("backbone")), pictures(3), "resnet", [0, 1])
+        maps_of(run_of(network("backbone")), pictures(3), "resnet", [0, 1])
 
 
 # Layers
@@ -493,9 +495,7 @@ def test_evidence_of_a_run(finished, evidence):
         assert item.maps.shape == (14, 64, 64)
         assert item.boxes["face"].tolist() == [[0, 0, 64, 64]] * 14  # the crop is the face
     resnet = evidence[3]
-    np.testing.assert_allclose(
-        resnet.maps, saliency_maps(finished, finished.images(finished.rows()), "resnet"), atol=1e-5
-    )
+    np.testing.assert_allclose(resnet.maps, maps_of(finished, finished.images(finished.rows()), "resnet"), atol=1e-5)
     used = set(np.linspace(0, 13, 8).round().astype(int))
     assert set(resnet.removal.kept) == used - set(np.flatnonzero(is_empty(resnet.maps)))
 
@@ -558,12 +558,12 @@ def test_without_boxes_and_without_errors_there_is_still_a_table(evidence):
 
 
 def test_the_table_follows_from_the_kept_evidence_to_the_last_digit(evidence, tmp_path):
-    grad_cam.write_evidence(tmp_path / "outcomes.npz", evidence)
-    kept = grad_cam.read_evidence(tmp_path / "outcomes.npz")
+    grad_cam.TABLE.keep(tmp_path, evidence)
+    kept = grad_cam.TABLE.kept(tmp_path)
     tables = [grad_cam.grad_cam_table(items, resamples=200).to_csv() for items in (evidence, kept)]
     assert tables[0] == tables[1]
     first = (tmp_path / "outcomes.npz").read_bytes()
-    grad_cam.write_evidence(tmp_path / "outcomes.npz", kept)
+    grad_cam.TABLE.keep(tmp_path, kept)
     assert (tmp_path / "outcomes.npz").read_bytes() == first
 
 
@@ -571,7 +571,7 @@ def test_a_study_rebuilds_the_table_from_the_kept_evidence_of_its_own_trainings(
     run = make_run(tmp_path, variant="full")
     for name, written in ((run, True), ("another-training", False)):
         named = [dataclasses.replace(item, run={**item.run, "run": name}) for item in evidence]
-        grad_cam.write_evidence(tmp_path / "runs" / grad_cam.NOTEBOOK / "outcomes.npz", named)
+        grad_cam.TABLE.keep(tmp_path / "runs" / grad_cam.NOTEBOOK, named)
         write_result(tmp_path / "runs" / grad_cam.NOTEBOOK, grad_cam.NOTEBOOK, {"seed": 3})
         path = tmp_path / "tables" / "grad_cam.csv"
         path.unlink(missing_ok=True)
@@ -586,12 +586,12 @@ def test_a_study_rebuilds_the_table_from_the_kept_evidence_of_its_own_trainings(
 def test_evidence_that_cannot_be_read_is_one_line(evidence, tmp_path, damage):
     path = tmp_path / "outcomes.npz"
     if damage == "cut":
-        grad_cam.write_evidence(path, evidence)
+        grad_cam.TABLE.keep(tmp_path, evidence)
         path.write_bytes(path.read_bytes()[:-1000])
     if damage == "no numbers":
         np.savez(path, heads=np.array(["{}"]))
     with refused("the answers cannot be read", "run notebook 06 again"):
-        grad_cam.read_evidence(path)
+        grad_cam.TABLE.kept(tmp_path)
 
 
 def test_class_table(evidence):
@@ -608,14 +608,12 @@ def test_class_table(evidence):
             assert np.isnan(row["eyes_ratio"])
 
 
-def runs(*names):
+def runs(*names, **parameters):
     """Finished runs by "<variant> <protocol> <crop> <seed>"."""
     found = []
     for name in names:
         variant, protocol, crop, seed = name.split()
-        p = {"dataset": "synthetic", "model": "miniature", "pipeline": "imagenet", "test_crop": crop}
-        p |= {"variant": variant, "protocol": protocol, "crop": crop, "seed": int(seed)}
-        found.append({"run": name, "parameters": p})
+        found.append(made_up(name, variant=variant, protocol=protocol, crop=crop, seed=int(seed), **parameters))
     return found
 
 
@@ -633,10 +631,10 @@ def runs(*names):
     ],
 )  # fmt: skip
 def test_runs_to_explain(names, expected):
-    assert [run["run"] for run in grad_cam.runs_to_explain(runs(*names))] == expected
+    assert [run.name for run in grad_cam.runs_to_explain(runs(*names))] == expected
 
 
 def test_another_pipeline_is_another_setting():
-    found = runs("full audited none 1", "full audited none 0")
-    found[0]["parameters"]["pipeline"] = "imagenet+augment"  # first in the list, as its folder's name sorts
-    assert [run["run"] for run in grad_cam.runs_to_explain(found)] == ["full audited none 0"]
+    augmented = runs("full audited none 1", augmentation="augment")  # first in the list, as its folder's name sorts
+    found = [*augmented, *runs("full audited none 0")]
+    assert [run.name for run in grad_cam.runs_to_explain(found)] == ["full audited none 0"]

@@ -12,26 +12,18 @@ from fermoe.data.audit import check_dataset
 from fermoe.data.datasets import load_dataset
 from fermoe.evidence.leaks import leak_table, leaked_images
 from fermoe.training.predictions import predictions_table, write_predictions
+from fermoe.training.runs import FinishedRun
 from tests.helpers import trees
-
-KEYS = {
-    "dataset": "folder",
-    "protocol": "audited",
-    "variant": "full",
-    "crop": "none",
-    "pipeline": "x",
-    "seed": 0,
-    "test_crop": "none",
-}
+from tests.helpers.runs import made_up
 
 
-def a_run(folder: Path, correct: np.ndarray) -> dict[str, object]:
+def a_run(folder: Path, correct: np.ndarray) -> FinishedRun:
     labels = np.arange(len(correct)) % 3
     probabilities = np.full((len(correct), 3), 0.1)
     probabilities[np.arange(len(correct)), np.where(correct, labels, (labels + 1) % 3)] = 0.8
     names = [f"i{k:03}" for k in range(len(correct))]
     write_predictions(folder / "predictions.csv", predictions_table(names, labels, probabilities, ("a", "b", "c")))
-    return {"run": "r", "directory": str(folder), "parameters": KEYS}
+    return made_up(directory=folder, dataset="folder")
 
 
 def test_a_copied_training_image_is_found_in_the_test_set(tmp_path: Path) -> None:

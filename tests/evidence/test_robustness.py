@@ -15,21 +15,21 @@ import pytest
 from fermoe.data.perturbations import PERTURBATIONS
 from fermoe.evidence import robustness
 from fermoe.evidence.robustness import (
+    TABLE,
     Outcomes,
     between_seeds,
     measure,
-    read_outcomes,
     robustness_table,
     runs_to_compare,
-    write_outcomes,
 )
+from fermoe.evidence.table import ANSWERS
 from fermoe.paper import rules
 from fermoe.paper.rules import NOT_TESTED
 from fermoe.paper.rules import robustness as robustness_plots
 from fermoe.training.config import TrainConfig
 from fermoe.training.inference import open_runs
-from fermoe.training.runs import finished_runs
-from tests.helpers.runs import OPTIONS, quietly
+from fermoe.training.runs import FinishedRun, finished_runs
+from tests.helpers.runs import OPTIONS, made_up, quietly
 from tests.helpers.trees import refused
 
 # Toy sets lack some class, and evaluation says so.
@@ -38,20 +38,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:no test images of class")
 IMAGES = 400
 
 
-def a_run(variant: str, seed: int, **parameters: Any) -> dict[str, Any]:
-    values = {"dataset": "synthetic", "protocol": "audited", "crop": "blazeface", "test_crop": "blazeface"}
-    values |= {"pipeline": "imagenet", "variant": variant, "seed": seed, **parameters}
-    return {"run": f"{variant}{seed}", "parameters": values}
+def a_run(variant: str, seed: int, name: str = "", **parameters: Any) -> FinishedRun:
+    values = {"crop": "blazeface", "variant": variant, "seed": seed, **parameters}
+    return made_up(name or f"{variant}{seed}", **values)
 
 
-def answers(accuracies: list[list[float]], runs: list[dict[str, Any]]) -> Outcomes:
+def answers(accuracies: list[list[float]], runs: list[FinishedRun]) -> Outcomes:
     """Networks that are right with these probabilities: (runs, 1 + conditions)."""
     rng = np.random.default_rng(0)
     labels = np.arange(IMAGES) % 5
     right = rng.random((len(runs), len(accuracies[0]), IMAGES)) < np.array(accuracies)[..., None]
     predicted = np.where(right, labels, (labels + 1) % 5).astype(np.uint8)
     conditions = (("gamma", 1), ("blur", 5))[: len(accuracies[0]) - 1]
-    return Outcomes(tuple(run["run"] for run in runs), conditions, labels, predicted)
+    return Outcomes(tuple(run.name for run in runs), conditions, labels, predicted)
 
 
 def test_drops_are_those_of_mean_accuracies_and_differences_use_the_shared_seeds() -> None:
@@ -105,7 +104,7 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
     runs = [a_run("full", 0), a_run("backbone", 0, crop="none")]
     with pytest.raises(ValueError, match="differ in"):
         robustness_table(answers([[0.9, 0.8]] * 2, runs), runs)
-    twice = [a_run("full", 0), {**a_run("full", 0), "run": "again"}]
+    twice = [a_run("full", 0), a_run("full", 0, name="again")]
     with pytest.raises(ValueError, match="two runs of full have seed 0"):
         robustness_table(answers([[0.9, 0.8]] * 2, twice), twice)
 
@@ -189,29 +188,29 @@ def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_f
         assert (run.predict(run.images(rows)).logits.argmax(1).numpy() == predicted[0]).all()
     monkeypatch.setattr(robustness, "CHUNK", 4)
     assert (measure(opened, 10, ["gamma", "occluded eyes"]).predicted == outcomes.predicted).all()
-    write_outcomes(tmp_path / "outcomes.npz", outcomes)
-    again = read_outcomes(tmp_path / "outcomes.npz")
+    TABLE.keep(tmp_path, outcomes)
+    again = TABLE.kept(tmp_path)
     assert again.conditions == outcomes.conditions
     assert robustness_table(again, runs).equals(robustness_table(outcomes, runs))
 
 
 def test_damaged_answers_and_those_of_other_perturbations_are_refused_in_one_line(tmp_path: Path) -> None:
-    path, outcomes = tmp_path / "outcomes.npz", answers([[0.9, 0.8]], [a_run("full", 0)])
-    write_outcomes(path, outcomes)
+    path, outcomes = tmp_path / ANSWERS, answers([[0.9, 0.8]], [a_run("full", 0)])
+    TABLE.keep(tmp_path, outcomes)
     whole = path.read_bytes()
     for damaged in (b"", b"PK", whole[: len(whole) // 2], whole[:80] + bytes(40) + whole[120:]):
         path.write_bytes(damaged)
         with refused("cannot be read"):
-            read_outcomes(path)
+            TABLE.kept(tmp_path)
     path.unlink()
     with refused("cannot be read"):
-        read_outcomes(path)
-    write_outcomes(path, dataclasses.replace(outcomes, conditions=(("fog", 1),)))
+        TABLE.kept(tmp_path)
+    TABLE.keep(tmp_path, dataclasses.replace(outcomes, conditions=(("fog", 1),)))
     with refused("unknown perturbation fog"):
-        read_outcomes(path)
-    write_outcomes(path, dataclasses.replace(outcomes, labels=outcomes.labels[1:]))
+        TABLE.kept(tmp_path)
+    TABLE.keep(tmp_path, dataclasses.replace(outcomes, labels=outcomes.labels[1:]))
     with refused("do not fit"):
-        read_outcomes(path)
+        TABLE.kept(tmp_path)
 
 
 def test_plots_show_every_perturbation_and_variant() -> None:

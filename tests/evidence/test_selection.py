@@ -9,6 +9,8 @@ import pytest
 
 from fermoe.evidence.selection import selection_table, split_half_optimism
 from fermoe.training.predictions import predictions_table, write_predictions
+from fermoe.training.runs import FinishedRun
+from tests.helpers.runs import made_up
 
 
 def test_one_epoch_that_wins_everywhere_is_chosen_honestly() -> None:
@@ -55,9 +57,8 @@ def test_the_table_has_the_published_runs_that_kept_their_epochs(tmp_path: Path)
         predictions_table([str(i) for i in range(60)], labels, np.full((60, 3), 1 / 3), ("a", "b", "c")),
     )
     np.savez_compressed(tmp_path / "epochs.npz", predicted=predicted)
-    keys = {"dataset": "synthetic", "variant": "full", "crop": "none", "pipeline": "bgr_unit", "seed": 0}
-    run = {"run": "r", "directory": str(tmp_path), "best_epoch": 2}
-    runs = [{**run, "parameters": {**keys, "protocol": protocol}} for protocol in ("published", "audited")]
-    runs.append({**runs[0], "directory": str(tmp_path / "elsewhere")})
+    runs = [made_up(directory=tmp_path, protocol=protocol) for protocol in ("published", "audited")]
+    runs.append(made_up(directory=tmp_path / "elsewhere", protocol="published"))
+    runs = [FinishedRun(run.directory, {**run.result, "best_epoch": 2}) for run in runs]
     (row,) = selection_table(runs).itertuples()
     assert (row.run, row.epochs, row.images, row.selected, row.optimism) == ("r", 2, 60, 1.0, 0.0)

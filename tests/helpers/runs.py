@@ -11,7 +11,7 @@ import numpy as np
 from fermoe.metrics import metrics
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import predictions_table, write_predictions
-from fermoe.training.runs import write_result
+from fermoe.training.runs import FinishedRun, write_result
 from fermoe.training.train import train
 
 OPTIONS = {"train": 48, "test": 16}
@@ -42,6 +42,12 @@ def make_run(study: Path, images: int = 60, accuracy: float = 0.7, **parameters:
         metrics={"test": metrics(labels, predicted, probabilities)},
     )
     return config.run_id
+
+
+def made_up(name: str = "r", directory: Path = Path("nowhere"), **parameters: Any) -> FinishedRun:
+    """A finished run of these parameters, whatever lies in its folder."""
+    config = TrainConfig(**parameters)
+    return FinishedRun(directory, {"run": name, "parameters": config.parameters()})
 
 
 def quietly(config: TrainConfig, directory: Path) -> dict[str, Any]:

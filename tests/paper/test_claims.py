@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from fermoe import stats
+from fermoe.data.perturbations import PERTURBATIONS
 from fermoe.paper import published
 from fermoe.paper.claims import CLAIMS, claims_table
 from fermoe.paper.rules import CONTRADICTED, INCONCLUSIVE, MIN_SEEDS, NOT_TESTED, PAPER_CROP, SUPPORTED, WHOLE_IMAGE
@@ -179,14 +180,25 @@ def test_imbalance_reports_both_parts_with_their_numbers():
     assert "FER-2013 84/29/36 %, rho 0.64" in reason
 
 
-def robustness(intervals, seeds=MIN_SEEDS, dataset="rafdb", perturbations=("occlusion", "brightness", "gamma")):
+def robustness(intervals, seeds=MIN_SEEDS, dataset="rafdb", perturbations=("occluded eyes", "brightness", "gamma")):
     """Three conditions per variant, all with the variant's interval of drop_difference."""
     rows = [
-        (dataset, "published", variant, name, 1, seeds, sum(ends) / 2, *ends, "run0 run1 run2")
+        (
+            dataset,
+            "published",
+            variant,
+            PERTURBATIONS[name].group,
+            name,
+            1,
+            seeds,
+            sum(ends) / 2,
+            *ends,
+            "run0 run1 run2",
+        )
         for variant, ends in intervals.items()
         for name in perturbations
-    ]
-    names = ["dataset", "protocol", "variant", "perturbation", "severity", "seeds"]
+    ]  # fmt: skip
+    names = ["dataset", "protocol", "variant", "group", "perturbation", "severity", "seeds"]
     return pd.DataFrame(rows, columns=[*names, "drop_difference", "diff_low", "diff_high", "runs"])
 
 
@@ -209,7 +221,7 @@ def test_robustness_needs_selection_and_scales(intervals, expected):
 
 
 def test_robustness_looks_at_occlusion_and_light_only():
-    table = robustness({"no_moe": BETTER, "no_cnn1": BETTER}, perturbations=("blur", "jpeg"))
+    table = robustness({"no_moe": BETTER, "no_cnn1": BETTER}, perturbations=("blur", "JPEG"))
     assert verdict("C7", accuracy=REAL, robustness=table)[0] == NOT_TESTED
 
 

@@ -19,7 +19,8 @@ from click.testing import CliRunner, Result
 from fermoe.cli import main
 from fermoe.errors import UserError
 from fermoe.files import PROJECT_ROOT
-from fermoe.study.plan import STUDIES, Run, expand, load_study, notebook_is_whole, notebook_parameters, training_configs
+from fermoe.study.notebooks import is_whole, parameters_of
+from fermoe.study.plan import STUDIES, Run, expand, load_study, training_configs
 from fermoe.study.report import write_report
 from fermoe.training.runs import write_result
 
@@ -52,7 +53,7 @@ def test_every_study_of_the_kit_expands_to_runs_its_notebooks_accept(name: str, 
     runs = expand(study, tmp_path)
     assert len({run.id for run in runs}) == len(runs)
     for run in runs:
-        assert run.parameters.keys() <= notebook_parameters(run.notebook)
+        assert run.parameters.keys() <= parameters_of(run.notebook)
         assert not run.done
 
 
@@ -158,7 +159,7 @@ def test_a_parameter_that_a_notebook_lacks_is_refused_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """papermill itself only warns, and runs the defaults."""
-    monkeypatch.setattr("fermoe.study.notebook_parameters", lambda name: {"out"})
+    monkeypatch.setattr("fermoe.study.plan.parameters_of", lambda name: {"out"})
     with pytest.raises(UserError, match="has no parameter"):
         expand(load_study("quick"), tmp_path)
 
@@ -183,7 +184,7 @@ def test_a_run_is_done_only_with_its_result_and_a_whole_notebook(tmp_path: Path)
         nbformat.write(damaged, run.executed)
         assert not run.done
     run.executed.write_text(nbformat.writes(executed_notebook())[:100])
-    assert not notebook_is_whole(run.executed)
+    assert not is_whole(run.executed)
     nbformat.write(executed_notebook(), run.executed)
     (run.directory / "result.json").write_text('{"parameters": ')
     assert not run.done

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, ttest_rel
 
+from fermoe.evidence import robustness
 from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
-from fermoe.evidence.robustness import Outcomes, write_outcomes
+from fermoe.evidence.robustness import Outcomes
 from fermoe.files import write_json
 from fermoe.study.report import comparison, learned_from, linked, measures_over_seeds, readable, table_or_note
 from fermoe.study.tables import read_tables, rebuild_tables
@@ -137,7 +138,7 @@ def test_rebuilding_gives_the_same_bytes_without_times_or_hosts(tmp_path: Path) 
 def test_robustness_is_rebuilt_from_the_answers_unless_they_are_of_other_trainings(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     answers = Outcomes((run,), (("gamma", 1),), np.arange(6) % 3, np.zeros((1, 2, 6), np.uint8))
-    write_outcomes(tmp_path / "runs" / "09_robustness" / "outcomes.npz", answers)
+    robustness.TABLE.keep(tmp_path / "runs" / robustness.NOTEBOOK, answers)
     (row,) = rebuild_tables(tmp_path)["robustness"].itertuples()
     assert (row.perturbation, row.accuracy, row.runs) == ("gamma", pytest.approx(1 / 3), run)
     (tmp_path / "tables" / "robustness.csv").unlink()

@@ -610,12 +610,13 @@ def test_the_run_id_names_the_run_and_hashes_every_parameter_but_the_place() -> 
 
 
 def test_finished_runs_are_found_and_unfinished_ones_are_not(tmp_path: Path) -> None:
-    result = {"run": "a", "notebook": "04_training", "parameters": {"seed": 0}}
+    result = {"run": "a", "notebook": "04_training", "parameters": {"seed": 3}}
     write_json(tmp_path / "runs/a/result.json", result)
     write_json(tmp_path / "runs/b/result.json", {**result, "notebook": "05_confusion_matrices"})
     write_json(tmp_path / "runs/c/result.json", ["no result"])
     (tmp_path / "runs/d").mkdir()
     (tmp_path / "runs/d/result.json").write_text('{"run": "d", "param')
     (tmp_path / "runs/e").mkdir()
-    assert finished_runs(tmp_path) == [{**result, "directory": str(tmp_path / "runs/a")}]
+    (run,) = finished_runs(tmp_path)
+    assert (run.name, run.directory, run.result, run.config.seed) == ("a", tmp_path / "runs/a", result, 3)
     assert finished_runs(tmp_path / "absent") == []
