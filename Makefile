@@ -8,20 +8,20 @@ READY := .venv/.ready
 study: $(READY)  ## the quick study: tables and report in results/quick
 	$(BIN)/fermoe study quick
 
-test: $(READY)  ## format, lint, types, tests, and the notebooks
+test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
 	$(BIN)/python -m fermoe.study.notebooks refresh notebooks/*.ipynb
 
-lock:  ## resolve pyproject.toml again (needs uv), then write environment.yml from the lock
+lock:  ## resolve pyproject.toml again (needs uv); pins that still fit stay
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
-	$(PYTHON) tests/environment.py
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \

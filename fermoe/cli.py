@@ -49,9 +49,9 @@ def study(
 
 
 def _study_folder(study: str) -> Path:
-    from fermoe.files import PROJECT_ROOT
+    from fermoe.files import results_dir
 
-    return Path(study) if Path(study).is_dir() else PROJECT_ROOT / "results" / study
+    return Path(study) if Path(study).is_dir() else results_dir() / study
 
 
 @main.command()
@@ -140,14 +140,14 @@ def bench_network(quick: bool) -> None:
     About six minutes on two cores, mostly in the plain port. Wants a machine that does nothing else.
     """
     from fermoe.bench.network import BenchConfig, memory_benchmark, network_benchmark
-    from fermoe.files import PROJECT_ROOT, write_csv
+    from fermoe.files import results_dir, write_csv
 
     config = BenchConfig.quick() if quick else BenchConfig()
     tables = {"network": network_benchmark(config, click.echo), "memory": memory_benchmark(config)}
     for name, table in tables.items():
         click.echo("\n" + table.loc[:, : table.columns[table.columns.get_loc("processor") - 1]].to_string(index=False))
         if not quick:
-            path = PROJECT_ROOT / "results" / "benchmarks" / f"{name}.csv"
+            path = results_dir() / "benchmarks" / f"{name}.csv"
             write_csv(path, table, decimals=3)
             click.echo(f"written to {path}")
 
@@ -158,10 +158,10 @@ def bench_network(quick: bool) -> None:
 def bench_crops(images: int, workers: int) -> None:
     """Detecting and reading face crops, in images a second."""
     from fermoe.bench.crops import crop_benchmark
-    from fermoe.files import PROJECT_ROOT, write_csv
+    from fermoe.files import results_dir, write_csv
 
     table = crop_benchmark(images, workers)
-    path = PROJECT_ROOT / "results" / "benchmarks" / "crops.csv"
+    path = results_dir() / "benchmarks" / "crops.csv"
     write_csv(path, table, decimals=1)
     click.echo(table.round(0).to_string(index=False))
     click.echo(f"written to {path}")

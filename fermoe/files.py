@@ -17,11 +17,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
 from fermoe.errors import UserError
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-"""The checkout: notebooks/ and results/ live beside the package."""
+PACKAGE = Path(__file__).resolve().parent
+
+
+def checkout() -> Path | None:
+    """The checkout that this package lies in, with notebooks/ and results/ beside it; None where it was installed."""
+    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+
+
+def notebooks_dir() -> Path:
+    """Where notebooks and study files are read from: the checkout's, else those that the wheel carries."""
+    root = checkout()
+    return root / "notebooks" if root else PACKAGE / "notebooks"
+
+
+def results_dir() -> Path:
+    """Where studies leave their results: results/ of the checkout, else of the current folder."""
+    return (checkout() or Path.cwd()) / "results"
+
+
+def cache_dir() -> Path:
+    """Where detections and images are kept: $FERMOE_CACHE, else .cache in the checkout, else the user's cache."""
+    root = checkout()
+    return Path(os.environ.get("FERMOE_CACHE") or (root / ".cache" if root else user_cache_path("fermoe")))
 
 
 @contextlib.contextmanager
@@ -65,11 +88,6 @@ def digest(value: Any, length: int = 8) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def cache_dir() -> Path:
-    """Where detections and decoded images are kept: $FERMOE_CACHE, or .cache in the checkout."""
-    return Path(os.environ.get("FERMOE_CACHE") or PROJECT_ROOT / ".cache")
-
-
 def write_arrays(path: str | Path, **arrays: np.ndarray) -> None:
     """Write named arrays of numbers or text atomically into one compressed file."""
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -88,6 +106,30 @@ def reading_arrays(path: str | Path, fix: str) -> Iterator[Mapping[str, np.ndarr
             yield content
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"the answers cannot be read ({error})", where=path, fix=fix) from None
+
+
+@contextlib.contextmanager
+def exclusive(path: str | Path, what: str) -> Iterator[None]:
+    """Hold a lock file while the block runs, so that two processes never write into one directory.
+
+    The system lets go of it when a process dies, however it dies.
+
+    Raises:
+        UserError: another process holds it, or it cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path, blocking=False).acquire()
+    except Timeout:
+        raise UserError(
+            f"another process works on {what}", where=path.parent, fix="wait for it, or choose another --out"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write ({reason})", where=path.parent, fix="choose another --out") from None
+    with held:
+        yield
 
 
 def extract(archive: Path, root: Path) -> Path:

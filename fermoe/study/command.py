@@ -19,20 +19,20 @@ from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import UserError
 from fermoe.evidence.crops import detection_table
-from fermoe.files import PROJECT_ROOT, digest, extract, write_csv, write_json
+from fermoe.files import digest, exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
 from fermoe.study.plan import ANALYSES_BEFORE, MODEL, REPORT, Run, Study, expand, load_study, training_configs
 from fermoe.study.report import write_report
 from fermoe.study.runner import Outcome, Runner, default_workers
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.feed import load_data
-from fermoe.training.runs import TRAINING, exclusive, finished_runs
+from fermoe.training.runs import TRAINING, finished_runs
 
 
 def default_out(study: Study) -> Path:
     """results/<study>; what a miniature learned from a real dataset says so in its folder's name."""
     suffix = "-miniature" if study.model == "miniature" and study.dataset != "synthetic" else ""
-    return PROJECT_ROOT / "results" / (study.name + suffix)
+    return results_dir() / (study.name + suffix)
 
 
 def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int | None, dry_run: bool) -> int:
@@ -188,7 +188,7 @@ def crop_data(name: str, root: Path | None, out: Path | None, workers: int | Non
     table = load_dataset(name, root, skip_unreadable=skip_unreadable)
     detections = detect_faces(table, workers=workers)
     crops = detection_table(table, detections)
-    folder = (out or PROJECT_ROOT / "results" / name) / "tables"
+    folder = (out or results_dir() / name) / "tables"
     write_csv(folder / "crops.csv", crops)
     report = check_dataset(table, perceptual=True)
     write_csv(folder / "duplicates.csv", report.summary)

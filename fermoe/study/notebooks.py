@@ -15,9 +15,8 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-from fermoe.files import PROJECT_ROOT, write_text
+from fermoe.files import checkout, notebooks_dir, write_text
 
-NOTEBOOKS = PROJECT_ROOT / "notebooks"
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a training is one cell, and a dead kernel is noticed without it
 
 
@@ -33,7 +32,7 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
             executed,
             parameters=yaml.safe_load(Path(parameters).read_text(encoding="utf-8")),
             kernel_name="python3",
-            cwd=str(PROJECT_ROOT),
+            cwd=str(checkout() or Path.cwd()),
             progress_bar=False,
             execution_timeout=CELL_TIMEOUT,
             shutdown_kernel="immediate",
@@ -55,7 +54,7 @@ def refresh(path: Path) -> None:
     from fermoe.plots.style import with_palette
 
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(PROJECT_ROOT)}}
+    resources = {"metadata": {"path": str(checkout() or Path.cwd())}}
     NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, resources=resources).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -69,7 +68,7 @@ def refresh(path: Path) -> None:
 
 def parameters_of(notebook: str) -> set[str]:
     """The names in a notebook's cell tagged "parameters"."""
-    return set(papermill.inspect_notebook(str(NOTEBOOKS / f"{notebook}.ipynb")))
+    return set(papermill.inspect_notebook(str(notebooks_dir() / f"{notebook}.ipynb")))
 
 
 def is_whole(path: Path) -> bool:

@@ -19,15 +19,14 @@ import yaml
 from fermoe.data.arrays import CROPS
 from fermoe.data.datasets import DATASETS, PROTOCOLS
 from fermoe.errors import UserError
-from fermoe.files import PROJECT_ROOT
+from fermoe.files import notebooks_dir, results_dir
 from fermoe.network.model import VARIANTS, ModelConfig
-from fermoe.study.notebooks import NOTEBOOKS, is_whole, parameters_of
+from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TrainConfig
 from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result
 from fermoe.training.train import train
 
-STUDIES = NOTEBOOKS / "studies"
 MODEL = "03_model"
 ANALYSES_BEFORE = ("01_data", MODEL)
 REPORT = "10_report"
@@ -105,11 +104,11 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     Raises:
         UserError: no such study, not YAML, unknown keys or values.
     """
-    path = Path(name)
+    path, studies = Path(name), notebooks_dir() / "studies"
     if not name.endswith((".yaml", ".yml")):
-        path = STUDIES / f"{name}.yaml"
+        path = studies / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in studies.glob("*.yaml")))
         raise UserError(f"no study '{name}'", where=path, fix=f"choose one of {known}, or give a .yaml file")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -161,7 +160,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     if content.get("root") is not None:
         content["root"] = str(content["root"])
     study = Study(**content)
-    notebooks = tuple(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
+    notebooks = tuple(sorted(p.stem for p in notebooks_dir().glob("*.ipynb")))
     allowed = {
         "protocols": PROTOCOLS,
         "variants": tuple(VARIANTS),
@@ -263,7 +262,7 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     Raises:
         UserError: the folder of another study has no finished training.
     """
-    study = StudyResults(Path(directory) if directory else PROJECT_ROOT / "results" / "quick")
+    study = StudyResults(Path(directory) if directory else results_dir() / "quick")
     if not needs_runs and study.table("accuracy") is not None:
         return study
     if not directory and not finished_runs(study.folder):

@@ -21,8 +21,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
-from fermoe.files import write_text
-from fermoe.study.notebooks import NOTEBOOKS
+from fermoe.files import notebooks_dir, write_text
 from fermoe.study.plan import Run
 from fermoe.training.runs import read_result
 
@@ -106,7 +105,7 @@ class Runner:
         write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
         log = run.directory / "log.txt"
         command = [sys.executable, "-m", "fermoe.study.notebooks", "execute"]
-        command += [str(NOTEBOOKS / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
+        command += [str(notebooks_dir() / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
         with log.open("wb") as output:
             child = subprocess.Popen(
                 command,

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,8 +23,7 @@ import pandas as pd
 
 from fermoe import __version__
 from fermoe.data.arrays import CONTROLS
-from fermoe.errors import UserError
-from fermoe.files import PROJECT_ROOT, digest, write_json
+from fermoe.files import checkout, digest, write_json
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import read_predictions
 
@@ -222,7 +220,10 @@ def provenance() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The checkout's commit, with "+" where tracked files were changed since; None outside a checkout."""
-    command = ["git", "-C", str(PROJECT_ROOT), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    root = checkout()
+    if root is None:
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     with contextlib.suppress(OSError):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -236,30 +237,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-@contextlib.contextmanager
-def exclusive(path: str | Path, what: str) -> Iterator[None]:
-    """Hold a lock file while the block runs, so that two processes never write into one directory.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write ({reason})", where=path.parent, fix="choose another --out") from None
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process works on {what}", where=path.parent, fix="wait for it, or choose another --out"
-            ) from None
-        yield
 
 
 def running_in_notebook() -> bool:

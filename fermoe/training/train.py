@@ -21,14 +21,14 @@ from tqdm import tqdm
 from fermoe import metrics
 from fermoe.data.datasets import fingerprint
 from fermoe.errors import UserError
-from fermoe.files import atomic, digest, write_arrays, write_csv
+from fermoe.files import atomic, digest, exclusive, write_arrays, write_csv
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, parameter_counts
 from fermoe.network.weights import load_initial_weights, load_weights, save_weights
 from fermoe.training import predictions
 from fermoe.training.config import TrainConfig, model_config
 from fermoe.training.feed import Data, Feed, load_data
 from fermoe.training.inference import autocast, pick_device, place, predict, slices
-from fermoe.training.runs import TRAINING, exclusive, read_result, write_result
+from fermoe.training.runs import TRAINING, read_result, write_result
 
 
 def _seed(seed: int, epoch: int, purpose: int) -> int:

@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 
 from fermoe.cli import main
 from fermoe.errors import UserError
-from fermoe.files import PROJECT_ROOT
+from fermoe.files import notebooks_dir
 from fermoe.study.notebooks import is_whole, parameters_of
-from fermoe.study.plan import STUDIES, Run, expand, load_study, training_configs
+from fermoe.study.plan import Run, expand, load_study, training_configs
 from fermoe.study.report import write_report
 from fermoe.training.runs import write_result
 
@@ -47,7 +47,7 @@ def fermoe(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in STUDIES.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (notebooks_dir() / "studies").glob("*.yaml")))
 def test_every_study_of_the_kit_expands_to_runs_its_notebooks_accept(name: str, tmp_path: Path) -> None:
     study = load_study(name)
     runs = expand(study, tmp_path)
@@ -281,7 +281,7 @@ def test_the_report_is_the_notebook_without_its_code(tmp_path: Path) -> None:
 
 
 def test_every_notebook_keeps_the_rules() -> None:
-    for path in sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted(notebooks_dir().glob("*.ipynb")):
         content = json.loads(path.read_text())
         code = [c for c in content["cells"] if c["cell_type"] == "code"]
         tagged = [c for c in code if "parameters" in c["metadata"].get("tags", [])]
