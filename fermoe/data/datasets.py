@@ -1,7 +1,7 @@
 """The datasets of the paper, the embedded one, and any folder: one table of specifications.
 
 This is the one place that fixes each dataset's label order, layout and published counts. `load_dataset` lists the
-images without opening them; `fermoe.audit` opens and compares them.
+images without opening them; `fermoe.data.audit` opens and compares them.
 """
 
 from __future__ import annotations
@@ -9,31 +9,26 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.model_selection import train_test_split
 
-from fermoe.data.images import UnreadableImage
+from fermoe.data.images import UnreadableImage, is_drawn, picture
 from fermoe.data.synthetic import SyntheticConfig, face_table
 from fermoe.errors import UserError
 from fermoe.paper.published import class_counts
 
 PROTOCOLS = ("published", "audited")
-
-
 VALIDATION_SHARE = 0.1
-
-
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
-
 _AFFECTNET8 = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-
-
 _AFFECTNET7 = tuple(label for label in _AFFECTNET8 if label != "contempt")
 
 
@@ -41,8 +36,9 @@ _AFFECTNET7 = tuple(label for label in _AFFECTNET8 if label != "contempt")
 class DatasetSpec:
     """What is known about a dataset before its files are seen.
 
-    `labels` is its fixed label order; a label is an index into it. `tested_cropped` says whether the authors' code
-    crops the test images as it crops the training images (on FER-2013 it does not).
+    `labels` is its fixed label order; a label is an index into it; empty means: the class folders that are found.
+    `tested_cropped` says whether the authors' code crops the test images as it crops the training images (on FER-2013
+    it does not).
     """
 
     name: str
@@ -60,21 +56,76 @@ class DatasetSpec:
         return counts[["split", "label", "images"]].reset_index(drop=True) if len(counts) else None
 
 
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The images of a dataset, listed and not opened, and what is known of all of them.
+
+    Attributes:
+        table: one row per image: `image` (its id, relative to the dataset's folder), `path` (to open it), `label`
+            (index into `labels`), `emotion` (its name), `split` ("train" or "test"), and what the dataset offers
+            besides: `usage` (fer2013: Training, PublicTest, PrivateTest), the synthetic factors and boxes.
+        name: one of `DATASETS`, or "synthetic".
+        labels: the names of the classes, in the dataset's fixed order.
+        channels: 1 for grey images, 3 for RGB.
+        skipped: ids of listed images that do not exist and were left out.
+        drawing: of drawn faces: what their ids leave open about how they are drawn; empty for files.
+    """
+
+    table: pd.DataFrame
+    name: str
+    labels: tuple[str, ...]
+    channels: int
+    skipped: tuple[str, ...] = ()
+    drawing: str = ""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the images are drawn faces (the synthetic dataset) and not files."""
+        return is_drawn(self.table)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the true boxes of face, eyes and mouth are known."""
+        return "face_x0" in self.table
+
+    def read(self, i: int) -> np.ndarray:
+        """The picture of row `i`: uint8 (H, W) where there is one channel, else (H, W, 3) RGB."""
+        return picture(self.table.iloc[i].to_dict(), self.channels)
+
+    def subset(self, rows: ArrayLike) -> Dataset:
+        """The images at `rows` (positions in the order wanted, or a mask), numbered anew; all else stays."""
+        return replace(self, table=self.table.iloc[np.asarray(rows)].reset_index(drop=True))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits over every image's id, label, split and file size: which data a run has seen.
+
+        Contents are not read: a changed image of the same size goes unnoticed here, but not by `check_dataset`.
+        """
+        hasher = hashlib.sha256(repr(self.labels).encode())
+        for row in self.table[["image", "label", "split", "path"]].itertuples(index=False):
+            try:  # a drawn face's id names its framing, seed and index already
+                size = self.drawing if self.drawn else os.stat(row.path).st_size
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UnreadableImage(f"unreadable image ({reason})", where=row.path, fix="restore it") from None
+            hasher.update(f"{row.image}\0{row.label}\0{row.split}\0{size}\n".encode())
+        return hasher.hexdigest()[:16]
+
+
 def load_dataset(
     name: str, root: str | Path | None = None, *, skip_unreadable: bool = False, **options: Any
-) -> pd.DataFrame:
+) -> Dataset:
     """List a dataset's images.
 
     Args:
         name: one of `DATASETS`, or "synthetic".
         root: the folder that holds the dataset; "synthetic" needs none.
-        skip_unreadable: leave out listed images that do not exist (kept in `table.attrs["skipped"]`).
+        skip_unreadable: leave out listed images that do not exist (kept in `Dataset.skipped`).
         options: of `SyntheticConfig`, for "synthetic" only.
-
-    Returns:
-        A table with one row per image: `image` (its id, relative to root), `path` (to open it), `label` (index
-        into `table.attrs["labels"]`), `emotion` (its name), `split` ("train" or "test"), and what the dataset
-        offers besides: `usage` (fer2013: Training, PublicTest, PrivateTest), the synthetic factors and boxes.
 
     Raises:
         UserError: unknown name, missing root, wrong layout, unknown or missing class, a wrong label file.
@@ -90,47 +141,30 @@ def load_dataset(
     spec, root = DATASETS[name], Path(root).expanduser()
     if not root.is_dir():
         raise UserError(f"no such dataset folder for '{name}'", where=root, fix=f"expected {spec.layout}")
+    if not spec.labels:
+        spec = replace(spec, labels=_class_names(spec, root))
     table = spec.load(spec, root)
-    labels = table.attrs.get("labels", spec.labels)
     exists = np.array([Path(path).is_file() for path in table["path"]], dtype=bool)
     if not exists.all() and not skip_unreadable:
         first = table.loc[~exists, "path"].iloc[0]
         raise UserError(
             f"{(~exists).sum()} listed images do not exist, the first", where=first, fix="restore, or --skip-unreadable"
         )
-    skipped = table.loc[~exists, "image"].tolist()
+    skipped = tuple(table.loc[~exists, "image"])
     table = table[exists].reset_index(drop=True)
-    table["emotion"] = [labels[label] for label in table["label"]]
-    table.attrs = {"name": name, "labels": tuple(labels), "channels": spec.channels, "skipped": skipped}
-    return table
+    table["emotion"] = [spec.labels[label] for label in table["label"]]
+    return Dataset(table, name, spec.labels, spec.channels, skipped)
 
 
-def fingerprint(table: pd.DataFrame) -> str:
-    """Sixteen hex digits over every image's id, label, split and file size: which data a run has seen.
-
-    Contents are not read: a changed image of the same size goes unnoticed here, but not by `check_dataset`.
-    """
-    hasher = hashlib.sha256(repr(table.attrs["labels"]).encode())
-    on_disk = table.attrs["name"] != "synthetic"  # a synthetic id names its framing, seed and index already
-    for image, label, split, path in zip(table["image"], table["label"], table["split"], table["path"], strict=True):
-        try:
-            size = os.stat(path).st_size if on_disk else table.attrs["drawing"]
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UnreadableImage(f"unreadable image ({reason})", where=path, fix="restore it") from None
-        hasher.update(f"{image}\0{label}\0{split}\0{size}\n".encode())
-    return hasher.hexdigest()[:16]
-
-
-def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[str, np.ndarray]:
+def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Row positions of "train", "validation" and "test" under a protocol.
 
     "published" validates on the test set, as the authors' code does. "audited" carves a stratified tenth out of
     the training set; `seed` draws it, the same for every training seed of a study, so that runs stay comparable.
     """
-    train, test = (np.flatnonzero(table["split"] == split) for split in ("train", "test"))
+    train, test = (np.flatnonzero(dataset.table["split"] == split) for split in ("train", "test"))
     if not len(test):
-        raise UserError(f"dataset '{table.attrs['name']}' has no test images", fix="a run needs at least one")
+        raise UserError(f"dataset '{dataset.name}' has no test images", fix="a run needs at least one")
     if protocol == "published":
         return {"train": train, "validation": test, "test": test}
     if protocol != "audited":
@@ -138,7 +172,7 @@ def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     if len(train) < 2:
         what = f"{len(train)} training image{'s' * (len(train) != 1)} cannot be split"
         raise UserError(what, fix="the audited protocol needs two at least")
-    labels = table["label"].to_numpy()[train]
+    labels = dataset.table["label"].to_numpy()[train]
     rarest = np.bincount(labels).min(initial=len(labels), where=np.bincount(labels) > 0)
     # One image of a class cannot be shared between two sets: such a toy set is split without stratification.
     stratify = labels if rarest >= 2 and len(train) * VALIDATION_SHARE >= len(np.unique(labels)) else None
@@ -146,7 +180,7 @@ def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     return {"train": np.sort(kept), "validation": np.sort(validation), "test": test}
 
 
-def _synthetic(options: Mapping[str, Any]) -> pd.DataFrame:
+def _synthetic(options: Mapping[str, Any]) -> Dataset:
     unknown = options.keys() - SyntheticConfig.__dataclass_fields__.keys()
     if unknown:
         fields = ", ".join(SyntheticConfig.__dataclass_fields__)
@@ -156,16 +190,13 @@ def _synthetic(options: Mapping[str, Any]) -> pd.DataFrame:
     table = face_table(config)
     table["image"] = table["path"]
     drawing = f"{config.framing} {config.size} {config.occluded}"
-    channels = 1 if config.framing == "tight" else 3
-    table.attrs = {
-        "name": "synthetic", "labels": config.labels, "channels": channels, "skipped": [], "drawing": drawing
-    }  # fmt: skip
-    return table
+    return Dataset(table, "synthetic", config.labels, 1 if config.framing == "tight" else 3, drawing=drawing)
 
 
-def _tree(root: Path, labels: tuple[str, ...], spec: DatasetSpec) -> pd.DataFrame:
+def _tree(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     """<root>/<split>/<class folder>/<image> → rows, in sorted order."""
     rows: list[tuple[str, str, int, str]] = []
+    labels = spec.labels
     for split in ("train", "test"):
         folder = root / split
         if not folder.is_dir():
@@ -189,23 +220,21 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _load_fer2013(spec: DatasetSpec, root: Path) -> pd.DataFrame:
-    table = _tree(root, spec.labels, spec)
+    table = _tree(spec, root)
     # Kaggle's file names keep FER-2013's own split: PublicTest_123.jpg, PrivateTest_123.jpg, Training_123.jpg.
     prefix = table["image"].str.rsplit("/", n=1).str[1].str.split("_").str[0]
     table["usage"] = prefix.where(prefix.isin(["Training", "PublicTest", "PrivateTest"]), "unknown")
     return table
 
 
-def _load_folder(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+def _class_names(spec: DatasetSpec, root: Path) -> tuple[str, ...]:
     train = root / "train"
     if not train.is_dir():
         raise UserError("folder 'train' is missing", where=root, fix=f"expected {spec.layout}")
     labels = tuple(_class_folders(train))
     if len(labels) < 2:
         raise UserError(f"{len(labels)} class folders found", where=train, fix=f"expected {spec.layout}")
-    table = _tree(root, labels, spec)
-    table.attrs["labels"] = labels
-    return table
+    return labels
 
 
 def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.DataFrame:
@@ -320,15 +349,6 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec(
             "affectnet8", "AffectNet subset (Kaggle), 8 classes", _AFFECTNET_LAYOUT, _AFFECTNET8, 3, _load_affectnet
         ),
-        DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _load_folder),
+        DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _tree),
     )
 }
-
-
-def __getattr__(name: str) -> Any:
-    """`check_dataset` is found here too: it opens images, so it lives in `fermoe.audit`, which needs this module."""
-    if name == "check_dataset":
-        from fermoe.data.audit import check_dataset
-
-        return check_dataset
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,9 +14,10 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fermoe.data.images import picture
+from fermoe.data.datasets import Dataset
+from fermoe.data.images import CHUNK, Row, map_images, picture
 from fermoe.errors import UserError
 from fermoe.files import cache_dir, digest
 
 OUTCOMES = ("detected", "no face", "empty crop")
 """What became of an image; everything but "detected" falls back to the whole image, as in the authors' code."""
-
-
-CHUNK = 64  # images a worker takes at once, and rows a commit writes: an interrupted run loses at most this
-
 
 PATIENCE = 60.0  # seconds to wait for another process that writes the cache
 
@@ -65,7 +63,7 @@ def crop_box(
 
 
 def detect_faces(
-    table: pd.DataFrame,
+    dataset: Dataset,
     settings: DetectorSettings | None = None,
     *,
     workers: int | None = None,
@@ -75,78 +73,69 @@ def detect_faces(
     """Run the detector over a dataset's images, or recall what it said.
 
     Args:
-        table: of `load_dataset`.
         workers: processes; all cores by default.
         cache: the folder of the detection cache.
 
     Returns:
-        One row per image, in the table's order: `image`, `outcome` (see `OUTCOMES`), `score`, the relative box
+        One row per image, in the dataset's order: `image`, `outcome` (see `OUTCOMES`), `score`, the relative box
         `xmin, ymin, width, height` (NaN where no face was found), the image's `image_width, image_height`, and the
         crop `x0, y0, x1, y1` in pixels (the whole image where the outcome is not "detected").
     """
     settings = settings or DetectorSettings()
-    with ThreadPoolExecutor() as pool:  # hashing and reading release the interpreter lock
-        rows = table.to_dict("records")
-        keys = list(pool.map(lambda row: _key(row, table.attrs, settings), rows, chunksize=CHUNK))
+    rows, one = dataset.table.to_dict("records"), partial(_key, dataset=dataset, settings=settings)
+    keys = list(map_images(one, dataset.table, "hashing", processes=False, progress=False))  # nothing is drawn
     with _Cache((cache or cache_dir()) / "blazeface.sqlite") as store:
         known = store.read(keys)
-        todo = [(key, row) for key, row in zip(keys, rows, strict=True) if key not in known]
-        todo = list({key: (key, row) for key, row in todo}.values())  # one detection for identical images
-        for found in _detect_all(todo, table.attrs["channels"], settings, workers, progress):
+        # One detection for identical images.
+        todo = [(key, row) for key, row in dict(zip(keys, rows, strict=True)).items() if key not in known]
+        for found in _detect_all(todo, dataset.channels, settings, workers, progress):
             store.write(found)
             known |= found
-    return _outcomes(table["image"].tolist(), [known[key] for key in keys])
+    results = [(row["image"], *_outcome(known[key])) for key, row in zip(keys, rows, strict=True)]
+    return pd.DataFrame(results, columns=["image", "outcome", *DETECTION, "x0", "y0", "x1", "y1"])
 
 
+DETECTION = ("score", "xmin", "ymin", "width", "height", "image_width", "image_height")
 Detection = tuple[float, float, float, float, float, int, int]
-"""score (NaN: no face), xmin, ymin, width, height, image_width, image_height."""
+"""The values of `DETECTION`; the first five are NaN where no face was found."""
 
 
-def _outcomes(images: Sequence[str], detections: Sequence[Detection]) -> pd.DataFrame:
-    columns = ["score", "xmin", "ymin", "width", "height", "image_width", "image_height"]
-    result = pd.DataFrame(detections, columns=columns)
-    result.insert(0, "image", images)
-    outcomes, boxes = [], []
-    for score, xmin, ymin, width, height, w, h in detections:
-        box = (0, 0, w, h)
-        outcome = "no face"
-        if not np.isnan(score):
-            box = crop_box(xmin, ymin, width, height, w, h)
-            outcome = "detected"
-            if box[2] <= box[0] or box[3] <= box[1]:
-                box, outcome = (0, 0, w, h), "empty crop"
-        outcomes.append(outcome)
-        boxes.append(box)
-    result.insert(1, "outcome", outcomes)
-    result[["x0", "y0", "x1", "y1"]] = np.array(boxes, dtype=np.int64).reshape(-1, 4)
-    return result
+def _outcome(detection: Detection) -> tuple[Any, ...]:
+    """The outcome, the detection itself, and the crop."""
+    score, xmin, ymin, box_width, box_height, width, height = detection
+    whole = (0, 0, width, height)
+    if np.isnan(score):
+        return "no face", *detection, *whole
+    x0, y0, x1, y1 = crop_box(xmin, ymin, box_width, box_height, width, height)
+    if x1 <= x0 or y1 <= y0:
+        return "empty crop", *detection, *whole
+    return "detected", *detection, x0, y0, x1, y1
 
 
-def _key(row: dict[str, Any], attrs: dict[Any, Any], settings: DetectorSettings) -> str:
+def _key(row: Row, dataset: Dataset, settings: DetectorSettings) -> str:
     """A hash of the image's content and the settings. A drawn face's content is its name and drawing rules."""
-    if attrs["name"] == "synthetic":
-        content = f"{row['image']} {row['emotion']} {attrs['drawing']}".encode()
+    if dataset.drawn:
+        content = f"{row['image']} {row['emotion']} {dataset.drawing}".encode()
     else:
         try:
             content = Path(row["path"]).read_bytes()
         except OSError:
             content = str(row["path"]).encode()  # the reader will say what is wrong with it
-    return hashlib.sha256(content + digest(asdict(settings)).encode() + bytes([attrs["channels"]])).hexdigest()
+    return hashlib.sha256(content + digest(asdict(settings)).encode() + bytes([dataset.channels])).hexdigest()
 
 
 def _detect_all(
-    todo: list[tuple[str, dict[str, Any]]],
-    channels: int,
-    settings: DetectorSettings,
-    workers: int | None,
-    progress: bool,
+    todo: list[tuple[str, Row]], channels: int, settings: DetectorSettings, workers: int | None, progress: bool
 ) -> Iterator[dict[str, Detection]]:
+    """Detections by key, a chunk at a time and as soon as it is done: an interrupted run loses no finished one.
+
+    Not `map_images`: each process loads the model once, even if it is the only one, and what ends first comes first.
+    """
     if not todo:
         return
     _require_mediapipe()
     chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
-    # Spawned, not forked: forking a process that runs PyTorch's threads can dead-lock.
     with (
         tqdm(total=len(todo), desc="detecting faces", unit="image", disable=not progress) as bar,
         ProcessPoolExecutor(workers, get_context("spawn"), _start_detector, (settings,)) as pool,
@@ -202,7 +191,7 @@ def _start_detector(settings: DetectorSettings) -> None:
     _detector = detect
 
 
-def _detect_chunk(chunk: list[tuple[str, dict[str, Any]]], channels: int) -> dict[str, Detection]:
+def _detect_chunk(chunk: list[tuple[str, Row]], channels: int) -> dict[str, Detection]:
     return {key: _detector(picture(row, channels)) for key, row in chunk}
 
 
@@ -230,21 +219,29 @@ class _Cache:
         self.path = path
 
     def __enter__(self) -> _Cache:
-        try:
+        with self._usable():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._open()
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                self.path.replace(self.path.with_suffix(".damaged"))
-                self._open()
-        except (OSError, sqlite3.OperationalError) as error:
-            raise self._unusable(error) from None
+                self._begin_anew(error)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
+
+    def read(self, keys: Sequence[str]) -> dict[str, Detection]:
+        with self._usable():
+            try:
+                return self._select(keys)
+            except sqlite3.DatabaseError as error:  # damaged beyond its header
+                self._begin_anew(error)
+        return {}
+
+    def write(self, found: dict[str, Detection]) -> None:
+        rows = [(key, *detection, _checksum(key, detection)) for key, detection in found.items()]
+        with self._usable(), self.connection:
+            self.connection.executemany("INSERT OR REPLACE INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _open(self) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -264,41 +261,32 @@ class _Cache:
                     raise
                 time.sleep(0.05)
 
-    def _unusable(self, error: Exception) -> UserError:
-        return UserError(
-            f"the detection cache cannot be used ({error})", where=self.path, fix="free space, or set FERMOE_CACHE=DIR"
-        )
-
-    def read(self, keys: Sequence[str]) -> dict[str, Detection]:
+    def _select(self, keys: Sequence[str]) -> dict[str, Detection]:
         known: dict[str, Detection] = {}
-        try:
-            for i in range(0, len(keys), 500):
-                part = keys[i : i + 500]
-                marks = ",".join("?" * len(part))
-                for key, *values, checksum in self.connection.execute(
-                    f"SELECT * FROM detections WHERE key IN ({marks})", part
-                ):
-                    detection = tuple(np.nan if value is None else value for value in values)
-                    if checksum == _checksum(key, detection):
-                        known[key] = detection  # type: ignore[assignment]
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise self._unusable(error) from None
-            self.connection.close()  # damaged beyond its header: begin anew
-            self.path.replace(self.path.with_suffix(".damaged"))
-            self._open()
-            return {}
+        for i in range(0, len(keys), 500):  # SQLite limits the number of question marks
+            part = keys[i : i + 500]
+            query = f"SELECT * FROM detections WHERE key IN ({','.join('?' * len(part))})"
+            for key, *values, checksum in self.connection.execute(query, part):
+                detection = tuple(np.nan if value is None else value for value in values)
+                if checksum == _checksum(key, detection):
+                    known[key] = detection  # type: ignore[assignment]
         return known
 
-    def write(self, found: dict[str, Detection]) -> None:
-        rows = [(key, *detection, _checksum(key, detection)) for key, detection in found.items()]
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Set a damaged file aside; errors of the file's surroundings, which are operational ones, go on."""
+        if isinstance(error, sqlite3.OperationalError):
+            raise error
+        self.connection.close()
+        self.path.replace(self.path.with_suffix(".damaged"))
+        self._open()
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
         try:
-            with self.connection:
-                self.connection.executemany(
-                    "INSERT OR REPLACE INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
-                )
-        except sqlite3.Error as error:
-            raise self._unusable(error) from None
+            yield
+        except (OSError, sqlite3.Error) as error:
+            what = f"the detection cache cannot be used ({error})"
+            raise UserError(what, where=self.path, fix="free space, or set FERMOE_CACHE=DIR") from None
 
 
 def _checksum(key: str, detection: Sequence[Any]) -> int:
