@@ -28,8 +28,6 @@ CROPS = {
 
 
 GREY = 127
-
-
 VERSION = 1  # raise it when the same dataset would give other pixels
 
 
@@ -56,11 +54,8 @@ def pixels(dataset: Dataset, crop: str, size: int, *, workers: int | None = None
             with atomic(path) as temporary:
                 _fill(temporary, shape, dataset, crop, workers, progress)
         except OSError as error:
-            raise UserError(
-                f"the image array cannot be written ({error.strerror or error})",
-                where=path.parent,
-                fix="free space, or set FERMOE_CACHE=DIR",
-            ) from None
+            what = f"the image array cannot be written ({error.strerror or error})"
+            raise UserError(what, where=path.parent, fix="free space, or set FERMOE_CACHE=DIR") from None
         found = np.load(path, mmap_mode="r")
     return found
 

@@ -75,9 +75,7 @@ def check_dataset(
 ) -> DatasetReport:
     """Open every image of a dataset and compare it with the others and with the published counts.
 
-    Args:
-        workers: threads for files, processes for drawn faces; all cores by default.
-        perceptual: also look for near duplicates, by perceptual hash.
+    `perceptual` also looks for near duplicates, by perceptual hash. `workers` are as in `map_images`.
     """
     table, one = dataset.table, partial(_open, channels=dataset.channels, perceptual=perceptual)
     opened = list(map_images(one, table, "opening images", workers=workers, progress=progress))
@@ -149,23 +147,19 @@ def _duplicates(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _train_test_duplicates(images: pd.DataFrame) -> pd.DataFrame:
-    train = images[images["split"] == "train"].groupby("content").agg(
-        train_image=("image", "first"),
-        train_label=("label", "first"),
-        train_copies=("image", "size"),
-        one_label=("label", lambda labels: labels.nunique() == 1),
-    )  # fmt: skip
+    train = images[images["split"] == "train"].groupby("content")
     test = images[images["split"] == "test"].rename(columns={"image": "test_image", "label": "test_label"})
-    both = test.join(train, on="content", how="inner").reset_index(drop=True)
-    both["labels_agree"] = both["one_label"].astype(bool) & (both["test_label"] == both["train_label"])
+    first = train.agg(train_image=("image", "first"), train_label=("label", "first"), train_copies=("image", "size"))
+    both = test.join(first, on="content", how="inner").reset_index(drop=True)
+    one_label = both["content"].map(train["label"].nunique() == 1).astype(bool)
+    both["labels_agree"] = one_label & (both["test_label"] == both["train_label"])
     columns = ["test_image", "test_label", "train_image", "train_label", "train_copies", "labels_agree"]
     return both[columns]
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:
     """imagehash's 64-bit phash of (H, W) or (H, W, 3) uint8: signs of the low frequencies of a 32×32 thumbnail."""
-    bits = imagehash.phash(Image.fromarray(pixels)).hash
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    return int(str(imagehash.phash(Image.fromarray(pixels))), 16)
 
 
 def near_pairs(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:
@@ -194,10 +188,8 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:
 
 def _near_duplicates(images: pd.DataFrame, pairs: np.ndarray) -> pd.DataFrame:
     first = images.drop_duplicates("content")[["image", "split", "label"]]
-    sides = [
-        first.iloc[pairs[:, side]].reset_index(drop=True).add_suffix(suffix) for side, suffix in enumerate(("_a", "_b"))
-    ]
-    return pd.concat([*sides, pd.Series(pairs[:, 2], name="distance")], axis=1)
+    one, other = (first.iloc[pairs[:, side]].reset_index(drop=True) for side in (0, 1))
+    return one.join(other, lsuffix="_a", rsuffix="_b").assign(distance=pairs[:, 2])
 
 
 _PLACES = (("train", "train", "train"), ("test", "test", "test"), ("test in train", "test", "train"))
@@ -208,18 +200,13 @@ def _summary(images: pd.DataFrame, pairs: np.ndarray | None) -> pd.DataFrame:
     half a dataset would have a quarter of a billion pairs."""
     content, split = images["content"].to_numpy(), images["split"].to_numpy()
     codes, labels = pd.factorize(images["label"])
-    pictures = range(content.max(initial=-1) + 1)
+    pictures = content.max(initial=-1) + 1
+    shape = (pictures, len(labels))
     # copies[s][picture, label]: how many images of split s show this picture under this label.
-    copies = {
-        s: pd.crosstab(content[split == s], codes[split == s])
-        .reindex(index=pictures, columns=range(len(labels)), fill_value=0)
-        .to_numpy()
-        for s in SPLITS
-    }
+    copies = {s: _occurrences(content[split == s], codes[split == s], shape).toarray() for s in SPLITS}
     twins = {"identical": copies}  # per kind and split: how many twins a picture has there, by label
     if pairs is not None:
-        ones, at = np.ones(len(pairs), dtype=np.int64), (pairs[:, 0], pairs[:, 1])
-        alike = coo_array((ones, at), shape=(len(pictures), len(pictures)))
+        alike = _occurrences(pairs[:, 0], pairs[:, 1], (pictures, pictures))
         near = {name: (alike + alike.T) @ copies[name] for name in SPLITS}
         twins |= {"near": near, "either": {name: copies[name] + near[name] for name in SPLITS}}
     rows = []
@@ -233,6 +220,11 @@ def _summary(images: pd.DataFrame, pairs: np.ndarray | None) -> pd.DataFrame:
                 total, same = total - 1, same - 1
             rows.append((kind, where, int((total > 0).sum()), int(((total > 0) & (same == total)).sum())))
     return pd.DataFrame(rows, columns=["kind", "where", "images", "labels_agree"])
+
+
+def _occurrences(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> coo_array:
+    """How often each row meets each column."""
+    return coo_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), shape)
 
 
 def class_balance(counts: pd.DataFrame) -> pd.DataFrame:
@@ -262,14 +254,8 @@ def colour_histograms(pixels: np.ndarray, bins: int = 32) -> pd.DataFrame:
 def skin_share(pixels: np.ndarray) -> np.ndarray:
     """Share of each image's pixels in the usual skin range of YCrCb, 133 <= Cr <= 173 and 77 <= Cb <= 127.
 
-    The range is a convention from Chai & Ngan (1999) that was fitted on few skins: it is used here to compare
-    pictures, not to tell skin from other things.
-
-    Args:
-        pixels: RGB, uint8 (N, 3, H, W).
-
-    Returns:
-        Shares (N,).
+    RGB uint8 (N, 3, H, W) → shares (N,). The range is a convention from Chai & Ngan (1999) that was fitted on few
+    skins: it is used here to compare pictures, not to tell skin from other things.
     """
     if pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(f"need RGB images (N, 3, H, W), not shape {pixels.shape}")

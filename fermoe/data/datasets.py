@@ -28,6 +28,8 @@ PROTOCOLS = ("published", "audited")
 VALIDATION_SHARE = 0.1
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
+_FER2013 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+_RAFDB = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
 _AFFECTNET8 = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 _AFFECTNET7 = tuple(label for label in _AFFECTNET8 if label != "contempt")
 
@@ -51,8 +53,7 @@ class DatasetSpec:
 
     def published_counts(self) -> pd.DataFrame | None:
         """The authors' class counts (split, label, images), or None where there are none."""
-        counts = class_counts()
-        counts = counts[counts["dataset"] == self.name]
+        counts = class_counts().query("dataset == @self.name")
         return counts[["split", "label", "images"]].reset_index(drop=True) if len(counts) else None
 
 
@@ -142,14 +143,13 @@ def load_dataset(
     if not root.is_dir():
         raise UserError(f"no such dataset folder for '{name}'", where=root, fix=f"expected {spec.layout}")
     if not spec.labels:
-        spec = replace(spec, labels=_class_names(spec, root))
+        spec = replace(spec, labels=tuple(_class_folders(spec, root, "train")))
     table = spec.load(spec, root)
     exists = np.array([Path(path).is_file() for path in table["path"]], dtype=bool)
     if not exists.all() and not skip_unreadable:
         first = table.loc[~exists, "path"].iloc[0]
-        raise UserError(
-            f"{(~exists).sum()} listed images do not exist, the first", where=first, fix="restore, or --skip-unreadable"
-        )
+        what = f"{(~exists).sum()} listed images do not exist, the first"
+        raise UserError(what, where=first, fix="restore, or --skip-unreadable")
     skipped = tuple(table.loc[~exists, "image"])
     table = table[exists].reset_index(drop=True)
     table["emotion"] = [spec.labels[label] for label in table["label"]]
@@ -197,11 +197,10 @@ def _tree(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     """<root>/<split>/<class folder>/<image> → rows, in sorted order."""
     rows: list[tuple[str, str, int, str]] = []
     labels = spec.labels
+    if len(labels) < 2:
+        raise UserError(f"{len(labels)} class folders found", where=root / "train", fix=f"expected {spec.layout}")
     for split in ("train", "test"):
-        folder = root / split
-        if not folder.is_dir():
-            raise UserError(f"folder '{split}' is missing", where=root, fix=f"expected {spec.layout}")
-        found = set(_class_folders(folder))
+        folder, found = root / split, set(_class_folders(spec, root, split))
         for label in sorted(found - set(labels)):
             raise UserError(f"unknown class folder '{label}'", where=folder, fix=f"expected {', '.join(labels)}")
         for index, label in enumerate(labels):
@@ -214,27 +213,20 @@ def _tree(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image", "path", "label", "split"])
 
 
-def _class_folders(folder: Path) -> list[str]:
-    """Names of subfolders, but for hidden ones: Jupyter leaves .ipynb_checkpoints wherever it looked."""
+def _class_folders(spec: DatasetSpec, root: Path, split: str) -> list[str]:
+    """Names of a split's folders, but for hidden ones: Jupyter leaves .ipynb_checkpoints wherever it looked."""
+    folder = root / split
+    if not folder.is_dir():
+        raise UserError(f"folder '{split}' is missing", where=root, fix=f"expected {spec.layout}")
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _load_fer2013(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+def _fer2013(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     table = _tree(spec, root)
     # Kaggle's file names keep FER-2013's own split: PublicTest_123.jpg, PrivateTest_123.jpg, Training_123.jpg.
     prefix = table["image"].str.rsplit("/", n=1).str[1].str.split("_").str[0]
     table["usage"] = prefix.where(prefix.isin(["Training", "PublicTest", "PrivateTest"]), "unknown")
     return table
-
-
-def _class_names(spec: DatasetSpec, root: Path) -> tuple[str, ...]:
-    train = root / "train"
-    if not train.is_dir():
-        raise UserError("folder 'train' is missing", where=root, fix=f"expected {spec.layout}")
-    labels = tuple(_class_folders(train))
-    if len(labels) < 2:
-        raise UserError(f"{len(labels)} class folders found", where=train, fix=f"expected {spec.layout}")
-    return labels
 
 
 def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.DataFrame:
@@ -255,17 +247,20 @@ def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.Dat
     return table
 
 
-def _load_rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+def _refuse_others(labels: pd.Series, known: pd.Series, path: Path, classes: str) -> None:
+    if not known.all():
+        at = int(np.argmin(known))
+        what = f"label '{labels.iloc[at]}' on line {at + 2} is not a class"
+        raise UserError(what, where=path, fix=f"labels are {classes}")
+
+
+def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     parts = []
     for split in ("train", "test"):
         path = root / f"{split}_labels.csv"
         listed = _read_csv(path, ("image", "label"), spec)
-        valid = {str(number) for number in range(1, len(spec.labels) + 1)}
-        wrong = ~listed["label"].isin(valid).to_numpy()
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            what = f"label '{listed['label'].iloc[at]}' on line {at + 2} is not a class"
-            raise UserError(what, where=path, fix="labels are 1 to 7")
+        numbers = [str(number) for number in range(1, len(spec.labels) + 1)]
+        _refuse_others(listed["label"], listed["label"].isin(numbers), path, f"1 to {numbers[-1]}")
         image = "DATASET/" + split + "/" + listed["label"] + "/" + listed["image"]
         label = listed["label"].astype(int) - 1
         parts.append(pd.DataFrame({"image": image, "label": label, "split": split}))
@@ -277,78 +272,49 @@ def _load_rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
 AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
 
 
-def _load_affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+def _affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     path = root / "labels.csv"
     listed = _read_csv(path, ("pth", "label"), spec)
     names = listed["label"].str.strip().str.lower().replace({"happiness": "happy", "sadness": "sad"})
-    wrong = ~names.isin(_AFFECTNET8).to_numpy()
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise UserError(
-            f"label '{listed['label'].iloc[at]}' on line {at + 2} is not a class",
-            where=path,
-            fix=f"labels are {', '.join(_AFFECTNET8)}",
-        )
+    _refuse_others(listed["label"], names.isin(_AFFECTNET8), path, ", ".join(_AFFECTNET8))
     listed, names = listed[names.isin(spec.labels)], names[names.isin(spec.labels)]
     table = pd.DataFrame({"image": listed["pth"].str.replace("\\", "/"), "emotion": names}).reset_index(drop=True)
     table["label"] = [spec.labels.index(name) for name in table["emotion"]]
     table["path"] = _affectnet_paths(root, table["image"].tolist())
     try:
-        _, test = train_test_split(
-            np.arange(len(table)), test_size=0.2, random_state=AFFECTNET_SPLIT_SEED, stratify=table["label"]
-        )
+        split = {"test_size": 0.2, "random_state": AFFECTNET_SPLIT_SEED, "stratify": table["label"]}
+        _, test = train_test_split(table.index, **split)
     except ValueError as error:
         raise UserError(f"the 80/20 split is impossible ({error})", where=path, fix=f"expected {spec.layout}") from None
-    table["split"] = np.where(np.isin(np.arange(len(table)), test), "test", "train")
+    table["split"] = np.where(table.index.isin(test), "test", "train")
     return table
 
 
 def _affectnet_paths(root: Path, images: list[str]) -> list[str]:
     """Copies of the Kaggle subset differ in whether `pth` includes a split folder and in the folders' casing."""
-    paths = [str(root / image) for image in images]
-    if all(os.path.isfile(path) for path in paths):
-        return paths
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
-    by_name = {os.path.relpath(file, root).replace(os.sep, "/").lower(): file for file in sorted(files)}
+    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
+    by_name = {os.path.relpath(file, root).replace(os.sep, "/").lower(): file for file in files}
 
-    def found(image: str, path: str) -> str:
-        name = image.lower().removeprefix("./")
+    def found(image: str) -> str:
+        path, name = str(root / image), image.lower().removeprefix("./")
         bare = name.removeprefix("train/").removeprefix("test/")
         candidates = (name, f"train/{name}", f"test/{name}", bare)
         return path if os.path.isfile(path) else next((by_name[c] for c in candidates if c in by_name), path)
 
-    return [found(image, path) for image, path in zip(images, paths, strict=True)]
+    return [found(image) for image in images]
 
 
+_FER2013_LAYOUT = "train/<emotion>/*.jpg and test/<emotion>/*.jpg"
+_RAFDB_LAYOUT = "train_labels.csv, test_labels.csv (columns image, label) and DATASET/<split>/<1..7>/<image>"
 _AFFECTNET_LAYOUT = "labels.csv (columns pth, label) and the images at <pth>"
 
-
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
-        DatasetSpec(
-            "fer2013",
-            "FER-2013 (Kaggle msambare/fer2013)",
-            "train/<emotion>/*.jpg and test/<emotion>/*.jpg",
-            ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
-            channels=1,
-            load=_load_fer2013,
-            tested_cropped=False,
-        ),
-        DatasetSpec(
-            "rafdb",
-            "RAF-DB, basic emotions, aligned",
-            "train_labels.csv, test_labels.csv (columns image, label) and DATASET/<split>/<1..7>/<image>",
-            ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"),
-            channels=3,
-            load=_load_rafdb,
-        ),
-        DatasetSpec(
-            "affectnet7", "AffectNet subset (Kaggle), 7 classes", _AFFECTNET_LAYOUT, _AFFECTNET7, 3, _load_affectnet
-        ),
-        DatasetSpec(
-            "affectnet8", "AffectNet subset (Kaggle), 8 classes", _AFFECTNET_LAYOUT, _AFFECTNET8, 3, _load_affectnet
-        ),
-        DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _tree),
-    )
-}
+_SPECS = (
+    DatasetSpec(
+        "fer2013", "FER-2013 (Kaggle msambare/fer2013)", _FER2013_LAYOUT, _FER2013, 1, _fer2013, tested_cropped=False
+    ),
+    DatasetSpec("rafdb", "RAF-DB, basic emotions, aligned", _RAFDB_LAYOUT, _RAFDB, 3, _rafdb),
+    DatasetSpec("affectnet7", "AffectNet subset (Kaggle), 7 classes", _AFFECTNET_LAYOUT, _AFFECTNET7, 3, _affectnet),
+    DatasetSpec("affectnet8", "AffectNet subset (Kaggle), 8 classes", _AFFECTNET_LAYOUT, _AFFECTNET8, 3, _affectnet),
+    DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _tree),
+)
+DATASETS = {spec.name: spec for spec in _SPECS}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import sqlite3
-import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -54,27 +54,17 @@ def crop_box(
     makes it a fifth larger; slicing cuts it off at the right and bottom. A box outside the image gives an empty
     crop (x1 <= x0 or y1 <= y0).
     """
-    x, y, w, h = (
-        int(xmin * image_width), int(ymin * image_height), int(width * image_width), int(height * image_height)
-    )  # fmt: skip
+    x, y = int(xmin * image_width), int(ymin * image_height)
+    w, h = int(width * image_width), int(height * image_height)
     x, y = max(0, x - w // 10), max(0, y - h // 10)
     w, h = min(image_width, w + w // 5), min(image_height, h + h // 5)
     return x, y, min(image_width, x + w), min(image_height, y + h)
 
 
 def detect_faces(
-    dataset: Dataset,
-    settings: DetectorSettings | None = None,
-    *,
-    workers: int | None = None,
-    cache: Path | None = None,
-    progress: bool = True,
+    dataset: Dataset, settings: DetectorSettings | None = None, *, workers: int | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """Run the detector over a dataset's images, or recall what it said.
-
-    Args:
-        workers: processes; all cores by default.
-        cache: the folder of the detection cache.
+    """Run the detector over a dataset's images in `workers` processes (one per core), or recall what it said.
 
     Returns:
         One row per image, in the dataset's order: `image`, `outcome` (see `OUTCOMES`), `score`, the relative box
@@ -84,13 +74,13 @@ def detect_faces(
     settings = settings or DetectorSettings()
     rows, one = dataset.table.to_dict("records"), partial(_key, dataset=dataset, settings=settings)
     keys = list(map_images(one, dataset.table, "hashing", processes=False, progress=False))  # nothing is drawn
-    with _Cache((cache or cache_dir()) / "blazeface.sqlite") as store:
-        known = store.read(keys)
-        # One detection for identical images.
-        todo = [(key, row) for key, row in dict(zip(keys, rows, strict=True)).items() if key not in known]
-        for found in _detect_all(todo, dataset.channels, settings, workers, progress):
-            store.write(found)
-            known |= found
+    cache = cache_dir() / "blazeface.sqlite"
+    known = _recall(cache, keys)
+    # One detection for identical images.
+    todo = [(key, row) for key, row in dict(zip(keys, rows, strict=True)).items() if key not in known]
+    for found in _detect_all(todo, dataset.channels, settings, workers, progress):
+        _keep(cache, found)
+        known |= found
     results = [(row["image"], *_outcome(known[key])) for key, row in zip(keys, rows, strict=True)]
     return pd.DataFrame(results, columns=["image", "outcome", *DETECTION, "x0", "y0", "x1", "y1"])
 
@@ -136,32 +126,26 @@ def _detect_all(
     _require_mediapipe()
     chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
-    with (
-        tqdm(total=len(todo), desc="detecting faces", unit="image", disable=not progress) as bar,
-        ProcessPoolExecutor(workers, get_context("spawn"), _start_detector, (settings,)) as pool,
-    ):
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_detector, (settings,))
+    with pool, tqdm(total=len(todo), desc="detecting faces", unit="image", disable=not progress) as bar:
         try:
             for future in as_completed([pool.submit(_detect_chunk, chunk, channels) for chunk in chunks]):
                 found = future.result()
                 bar.update(len(found))
                 yield found
         except BrokenProcessPool:
-            raise UserError(
-                "a face detection process died", fix="try again with fewer workers or more memory"
-            ) from None
+            fix = "try again with fewer workers or more memory"
+            raise UserError("a face detection process died", fix=fix) from None
         finally:
             pool.shutdown(cancel_futures=True)  # after an error: do not first detect all other faces
 
 
 def _require_mediapipe() -> None:
-    from importlib.util import find_spec
-
-    spec = find_spec("mediapipe")  # later releases lack the detector
+    spec = importlib.util.find_spec("mediapipe")  # later releases lack the detector
     folders = spec.submodule_search_locations if spec is not None else None
     if not any(Path(folder, "python", "solutions", "face_detection.py").exists() for folder in folders or ()):
-        raise UserError(
-            "BlazeFace needs mediapipe 0.10.21, which is not installed", fix="pip install 'fermoe[blazeface]'"
-        )
+        what = "BlazeFace needs mediapipe 0.10.21, which is not installed"
+        raise UserError(what, fix="pip install 'fermoe[blazeface]'")
 
 
 _detector: Callable[[np.ndarray], Detection]
@@ -174,9 +158,7 @@ def _start_detector(settings: DetectorSettings) -> None:
     with _quiet_stderr():
         from mediapipe.python.solutions.face_detection import FaceDetection
 
-        model = FaceDetection(
-            model_selection=settings.model_selection, min_detection_confidence=settings.min_confidence
-        )
+        model = FaceDetection(settings.min_confidence, settings.model_selection)
         model.process(np.zeros((64, 64, 3), np.uint8))  # it logs again at its first image
 
     def detect(image: np.ndarray) -> Detection:
@@ -208,85 +190,53 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-class _Cache:
-    """key → detection in SQLite: safe for several processes at once, and whole after a crash.
+@contextlib.contextmanager
+def _database(path: Path) -> Iterator[sqlite3.Connection]:
+    """The cache, for one transaction: safe for several processes at once, and whole after a crash.
 
-    Each row carries a checksum; a damaged row counts as absent and is computed again, a damaged file is set
-    aside and begun anew.
+    Raises:
+        sqlite3.DatabaseError: the file is damaged; it has been set aside, and the next transaction begins anew.
+        UserError: it cannot be used.
     """
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> _Cache:
-        with self._usable():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._open()
-            except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
-
-    def read(self, keys: Sequence[str]) -> dict[str, Detection]:
-        with self._usable():
-            try:
-                return self._select(keys)
-            except sqlite3.DatabaseError as error:  # damaged beyond its header
-                self._begin_anew(error)
-        return {}
-
-    def write(self, found: dict[str, Detection]) -> None:
-        rows = [(key, *detection, _checksum(key, detection)) for key, detection in found.items()]
-        with self._usable(), self.connection:
-            self.connection.executemany("INSERT OR REPLACE INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-
-    def _open(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self.connection = sqlite3.connect(self.path, timeout=PATIENCE)
-            try:
-                self.connection.execute("PRAGMA journal_mode=WAL")
-                self.connection.execute(
-                    "CREATE TABLE IF NOT EXISTS detections (key TEXT PRIMARY KEY, score REAL, xmin REAL, ymin REAL,"
-                    " width REAL, height REAL, image_width INTEGER, image_height INTEGER, checksum INTEGER)"
-                )
-                return
-            except sqlite3.DatabaseError as error:
-                self.connection.close()
-                # SQLite does not wait by itself while another process changes the journal mode.
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-
-    def _select(self, keys: Sequence[str]) -> dict[str, Detection]:
-        known: dict[str, Detection] = {}
-        for i in range(0, len(keys), 500):  # SQLite limits the number of question marks
-            part = keys[i : i + 500]
-            query = f"SELECT * FROM detections WHERE key IN ({','.join('?' * len(part))})"
-            for key, *values, checksum in self.connection.execute(query, part):
-                detection = tuple(np.nan if value is None else value for value in values)
-                if checksum == _checksum(key, detection):
-                    known[key] = detection  # type: ignore[assignment]
-        return known
-
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """Set a damaged file aside; errors of the file's surroundings, which are operational ones, go on."""
-        if isinstance(error, sqlite3.OperationalError):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In its usual journal mode SQLite itself waits for other processes, and works on network drives.
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as connection, connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS detections (key TEXT PRIMARY KEY, score REAL, xmin REAL, ymin REAL,"
+                " width REAL, height REAL, image_width INTEGER, image_height INTEGER, checksum INTEGER)"
+            )
+            yield connection
+    except (OSError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                path.replace(path.with_suffix(".damaged"))
             raise error
-        self.connection.close()
-        self.path.replace(self.path.with_suffix(".damaged"))
-        self._open()
+        what = f"the detection cache cannot be used ({error})"
+        raise UserError(what, where=path, fix="free space, or set FERMOE_CACHE=DIR") from None
 
-    @contextlib.contextmanager
-    def _usable(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            what = f"the detection cache cannot be used ({error})"
-            raise UserError(what, where=self.path, fix="free space, or set FERMOE_CACHE=DIR") from None
+
+def _recall(path: Path, keys: Sequence[str]) -> dict[str, Detection]:
+    """What is known of `keys`. Each row carries a checksum; a damaged row counts as absent and is computed again."""
+    known: dict[str, Detection] = {}
+    try:
+        with _database(path) as connection:
+            for i in range(0, len(keys), 500):  # SQLite limits the number of question marks
+                part = keys[i : i + 500]
+                query = f"SELECT * FROM detections WHERE key IN ({','.join('?' * len(part))})"
+                for key, *values, checksum in connection.execute(query, part):
+                    detection = tuple(np.nan if value is None else value for value in values)
+                    if checksum == _checksum(key, detection):
+                        known[key] = detection  # type: ignore[assignment]
+    except sqlite3.DatabaseError:
+        return {}
+    return known
+
+
+def _keep(path: Path, found: dict[str, Detection]) -> None:
+    rows = [(key, *detection, _checksum(key, detection)) for key, detection in found.items()]
+    with contextlib.suppress(sqlite3.DatabaseError), _database(path) as connection:
+        connection.executemany("INSERT OR REPLACE INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _checksum(key: str, detection: Sequence[Any]) -> int:

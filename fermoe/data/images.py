@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,20 +13,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from fermoe.data.drawing import draw_face
 from fermoe.errors import UserError
 
-MAX_PIXELS = 64_000_000
-"""Larger files are refused before they are decoded: no face dataset holds 64-megapixel images."""
-
+MAX_PIXELS = 64_000_000  # larger files are refused before they are decoded: no face dataset holds such images
 CHUNK = 64  # rows that a worker takes at once
 
-Row = dict[str, Any]
-"""One row of a dataset's table, by column."""
-
+Row = dict[str, Any]  # of a dataset's table, by column
 T = TypeVar("T")
 
 # Pillow warns about what it mends or skips; here a file is read or refused, and nothing is said in between.
@@ -57,16 +52,13 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
             if image.mode.startswith("I;16") or image.mode in ("I", "F"):
                 image = _scale_to_8_bit(image)
             return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except UnreadableImage:
-        raise
     except FileNotFoundError:
         raise UnreadableImage("image file not found", where=path, fix="restore it, or --skip-unreadable") from None
-    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         # Pillow's decoders raise all of these on damaged files.
         reason = str(error).replace(str(path), "").replace("''", "").strip() or type(error).__name__
-        raise UnreadableImage(
-            f"unreadable image ({reason})", where=path, fix="replace it, or --skip-unreadable"
-        ) from None
+        what = f"unreadable image ({reason})"
+        raise UnreadableImage(what, where=path, fix="replace it, or --skip-unreadable") from None
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
@@ -111,14 +103,11 @@ def map_images(
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     workers = max(1, min(workers or os.cpu_count() or 1, len(chunks)))
     drawn = is_drawn(table) if processes is None else processes
-    apply: Callable[..., Iterator[list[T]]] = map
-    with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=len(rows), desc=title, unit="image", disable=not progress))
-        if workers > 1:
-            pool: Executor
-            pool = ProcessPoolExecutor(workers, get_context("spawn")) if drawn else ThreadPoolExecutor(workers)
-            apply = stack.enter_context(pool).map
-        for results in apply(partial(_of_each, function), chunks):
+    pool: Executor = ThreadPoolExecutor(workers)
+    if drawn and workers > 1:
+        pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    with pool, tqdm(total=len(rows), desc=title, unit="image", disable=not progress) as bar:
+        for results in pool.map(partial(_of_each, function), chunks):
             yield from results
             bar.update(len(results))
 

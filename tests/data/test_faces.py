@@ -275,10 +275,10 @@ def test_a_cache_that_cannot_be_written_is_one_line(
         monkeypatch.setenv("FERMOE_CACHE", str(place))
         with refused("detection cache", str(place), "FERMOE_CACHE"):
             detect_faces(dataset, progress=False)
-    folder = tmp_path / "a folder in the file's place"
-    (folder / "blazeface.sqlite").mkdir(parents=True)
+    monkeypatch.setenv("FERMOE_CACHE", str(tmp_path / "a folder in the file's place"))
+    (tmp_path / "a folder in the file's place" / "blazeface.sqlite").mkdir(parents=True)
     with refused("detection cache", "FERMOE_CACHE"):
-        detect_faces(dataset, cache=folder, progress=False)
+        detect_faces(dataset, progress=False)
     assert detector.seen == []
 
 
