@@ -111,8 +111,8 @@ def _with_boxes(dataset: Dataset, crop: str, workers: int | None, progress: bool
 
 def readable(dataset: Dataset) -> tuple[Dataset, list[str]]:
     """Open every image; return the dataset without the unreadable ones, and one line about each of those."""
-    one = partial(_problem, channels=dataset.channels)
-    problems = list(map_images(one, dataset.table, "opening images", progress=False))
+    problem = partial(_problem, channels=dataset.channels)
+    problems = list(map_images(problem, dataset.table, "opening images", progress=False))
     return dataset.subset([p is None for p in problems]), [p for p in problems if p is not None]
 
 

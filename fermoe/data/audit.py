@@ -32,6 +32,7 @@ Chosen on FER-2013, whose copies have been re-cropped and re-compressed: of 14 p
 six, 0.48 at eight; in two random images, 0.17."""
 
 SPLITS = ("train", "test")
+_PLACES = (("train", "train", "train"), ("test", "test", "test"), ("test in train", "test", "train"))
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,6 @@ def _near_duplicates(images: pd.DataFrame, pairs: np.ndarray) -> pd.DataFrame:
     first = images.drop_duplicates("content")[["image", "split", "label"]]
     one, other = (first.iloc[pairs[:, side]].reset_index(drop=True) for side in (0, 1))
     return one.join(other, lsuffix="_a", rsuffix="_b").assign(distance=pairs[:, 2])
-
-
-_PLACES = (("train", "train", "train"), ("test", "test", "test"), ("test in train", "test", "train"))
 
 
 def _summary(images: pd.DataFrame, pairs: np.ndarray | None) -> pd.DataFrame:

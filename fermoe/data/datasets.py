@@ -26,6 +26,7 @@ from fermoe.paper.published import class_counts
 
 PROTOCOLS = ("published", "audited")
 VALIDATION_SHARE = 0.1
+AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 _FER2013 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -181,10 +182,9 @@ def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str,
 
 
 def _synthetic(options: Mapping[str, Any]) -> Dataset:
-    unknown = options.keys() - SyntheticConfig.__dataclass_fields__.keys()
-    if unknown:
-        fields = ", ".join(SyntheticConfig.__dataclass_fields__)
-        raise UserError(f"unknown option '{min(unknown)}' of the synthetic dataset", fix=f"choose from {fields}")
+    known = SyntheticConfig.__dataclass_fields__
+    for option in sorted(options.keys() - known.keys()):
+        raise UserError(f"unknown option '{option}' of the synthetic dataset", fix=f"choose from {', '.join(known)}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     config = SyntheticConfig(**values)
     table = face_table(config)
@@ -236,9 +236,8 @@ def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.Dat
         table = pd.read_csv(path, dtype=str)
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser and empty-file errors are ValueErrors
         raise UserError(f"not a CSV file ({error})", where=path, fix=f"columns {', '.join(columns)}") from None
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise UserError(f"column '{missing[0]}' is missing", where=path, fix=f"columns {', '.join(columns)}")
+    for column in (column for column in columns if column not in table):
+        raise UserError(f"column '{column}' is missing", where=path, fix=f"columns {', '.join(columns)}")
     incomplete = table[list(columns)].isna().any(axis=1).to_numpy()
     if incomplete.any():
         raise UserError(f"line {int(np.argmax(incomplete)) + 2} is incomplete", where=path, fix="complete or remove it")
@@ -262,14 +261,10 @@ def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
         numbers = [str(number) for number in range(1, len(spec.labels) + 1)]
         _refuse_others(listed["label"], listed["label"].isin(numbers), path, f"1 to {numbers[-1]}")
         image = "DATASET/" + split + "/" + listed["label"] + "/" + listed["image"]
-        label = listed["label"].astype(int) - 1
-        parts.append(pd.DataFrame({"image": image, "label": label, "split": split}))
+        parts.append(pd.DataFrame({"image": image, "label": listed["label"].astype(int) - 1, "split": split}))
     table = pd.concat(parts, ignore_index=True)
     table["path"] = [str(root / image) for image in table["image"]]
     return table
-
-
-AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
 
 
 def _affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:

@@ -34,7 +34,13 @@ from fermoe.files import cache_dir, digest
 OUTCOMES = ("detected", "no face", "empty crop")
 """What became of an image; everything but "detected" falls back to the whole image, as in the authors' code."""
 
+DETECTION = ("score", "xmin", "ymin", "width", "height", "image_width", "image_height")
+Detection = tuple[float, float, float, float, float, int, int]
+"""The values of `DETECTION`; the first five are NaN where no face was found."""
+
 PATIENCE = 60.0  # seconds to wait for another process that writes the cache
+
+_detector: Callable[[np.ndarray], Detection]  # of a worker process
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,6 @@ def detect_faces(
         known |= found
     results = [(row["image"], *_outcome(known[key])) for key, row in zip(keys, rows, strict=True)]
     return pd.DataFrame(results, columns=["image", "outcome", *DETECTION, "x0", "y0", "x1", "y1"])
-
-
-DETECTION = ("score", "xmin", "ymin", "width", "height", "image_width", "image_height")
-Detection = tuple[float, float, float, float, float, int, int]
-"""The values of `DETECTION`; the first five are NaN where no face was found."""
 
 
 def _outcome(detection: Detection) -> tuple[Any, ...]:
@@ -146,9 +147,6 @@ def _require_mediapipe() -> None:
     if not any(Path(folder, "python", "solutions", "face_detection.py").exists() for folder in folders or ()):
         what = "BlazeFace needs mediapipe 0.10.21, which is not installed"
         raise UserError(what, fix="pip install 'fermoe[blazeface]'")
-
-
-_detector: Callable[[np.ndarray], Detection]
 
 
 def _start_detector(settings: DetectorSettings) -> None:

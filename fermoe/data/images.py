@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from fermoe.data.drawing import draw_face
 from fermoe.errors import UserError
 
 MAX_PIXELS = 64_000_000  # larger files are refused before they are decoded: no face dataset holds such images
-CHUNK = 64  # rows that a worker takes at once
+CHUNK = 64  # rows that a process takes at once
 
 Row = dict[str, Any]  # of a dataset's table, by column
 T = TypeVar("T")
@@ -100,17 +100,9 @@ def map_images(
     threads can dead-lock.
     """
     rows: list[Row] = table.to_dict("records")
-    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-    workers = max(1, min(workers or os.cpu_count() or 1, len(chunks)))
-    drawn = is_drawn(table) if processes is None else processes
-    pool: Executor = ThreadPoolExecutor(workers)
-    if drawn and workers > 1:
-        pool = ProcessPoolExecutor(workers, get_context("spawn"))
-    with pool, tqdm(total=len(rows), desc=title, unit="image", disable=not progress) as bar:
-        for results in pool.map(partial(_of_each, function), chunks):
-            yield from results
-            bar.update(len(results))
-
-
-def _of_each(function: Callable[[Row], T], rows: Sequence[Row]) -> list[T]:
-    return [function(row) for row in rows]
+    workers = max(1, min(workers or os.cpu_count() or 1, math.ceil(len(rows) / CHUNK)))
+    apart = workers > 1 and (is_drawn(table) if processes is None else processes)
+    pool: Executor = ProcessPoolExecutor(workers, get_context("spawn")) if apart else ThreadPoolExecutor(workers)
+    with pool:
+        results = pool.map(function, rows, chunksize=CHUNK)
+        yield from tqdm(results, desc=title, total=len(rows), unit="image", disable=not progress)

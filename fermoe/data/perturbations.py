@@ -28,8 +28,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 # for photographs, whose true boxes nobody knows. x0, y0, x1, y1.
 USUAL_BOXES = {"eyes": (0.14, 0.20, 0.86, 0.48), "mouth": (0.26, 0.64, 0.74, 0.90)}
 
-Boxes = Mapping[str, np.ndarray]
-"""By part ("eyes", "mouth"): (N, 4) pixels x0, y0, x1, y1."""
+Boxes = Mapping[str, np.ndarray]  # by part ("eyes", "mouth"): (N, 4) pixels x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ class Perturbation:
 
 def _covered(batch: Batch, x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
     """Grey rectangles, one per image; a pixel is covered if its centre is."""
-    side = batch.images.shape[-1]
-    centres = torch.arange(side) + 0.5
+    centres = torch.arange(batch.images.shape[-1]) + 0.5
     columns = (centres >= x0[:, None]) & (centres < x1[:, None])  # (N, S)
     rows = (centres >= y0[:, None]) & (centres < y1[:, None])
     return batch.images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], GREY)
@@ -92,8 +90,7 @@ def _blur(batch: Batch, percent: float) -> Tensor:
 
 
 def _noise(batch: Batch, sd: float) -> Tensor:
-    shape = batch.images.shape[1:]
-    noise = torch.stack([torch.randn(shape, generator=generator) for generator in batch.generators])
+    noise = torch.stack([torch.randn(batch.images.shape[1:], generator=g) for g in batch.generators])
     return (batch.images + sd * noise).clamp(0, 1)
 
 
@@ -105,11 +102,8 @@ def _jpeg(batch: Batch, quality: float) -> Tensor:
 def _rotate(batch: Batch, degrees: float) -> Tensor:
     """Turn clockwise or not, at random; what comes in from outside is grey."""
     left = (batch.uniform(1) < 0.5)[:, None, None]  # (N, 1, 1, 1)
-    one, other = (
-        tv.rotate(batch.images, angle, interpolation=InterpolationMode.BILINEAR, fill=[GREY] * 3)
-        for angle in (degrees, -degrees)
-    )
-    return torch.where(left, one, other)
+    turned = partial(tv.rotate, batch.images, interpolation=InterpolationMode.BILINEAR, fill=[GREY] * 3)
+    return torch.where(left, turned(degrees), turned(-degrees))
 
 
 def _of_images(change: Callable[[Tensor, float], Tensor]) -> Callable[[Batch, float], Tensor]:

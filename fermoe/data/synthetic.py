@@ -33,7 +33,6 @@ EMOTIONS: tuple[str, ...] = tuple(sorted(ACTION_UNITS))
 
 _DEFAULT_SIZE = {"scene": 128, "tight": 48}
 _GOLDEN = (math.sqrt(5) - 1) / 2
-_FRONTAL = {"roll": 12.0, "yaw": 12.0, "pitch": 8.0}
 
 # The order of these tables is the order of the random draws: append to them, never reorder, or every
 # published image changes. Lengths are in half head heights, angles in degrees.
@@ -138,12 +137,10 @@ def _factors(config: SyntheticConfig, indices: np.ndarray) -> dict[str, np.ndarr
     for name, largest in _CENTRED.items():
         centred = 2 * uniform[name] - 1
         factors[name] = largest * centred * np.abs(centred)
-    factors["frontal"] = np.all([np.abs(factors[name]) <= limit for name, limit in _FRONTAL.items()], axis=0)
     for name, choices in _CHOICES.items():
         factors[name] = np.array(choices)[(uniform[name] * len(choices)).astype(int)]
     factors["occlusion"] = np.where(uniform["occluded"] < config.occluded, factors["occlusion"], "none")
-    for name in ("place_x", "place_y", "occlusion_shade"):
-        factors[name] = uniform[name]
+    factors |= {name: uniform[name] for name in ("place_x", "place_y", "occlusion_shade")}
     factors["side"] = np.where(uniform["side"] < 0.5, -1, 1)
     factors["texture_seed"] = (uniform["texture"] * 2**32).astype(np.int64)
     for unit in UNITS:

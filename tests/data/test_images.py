@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fermoe.data import images
 from fermoe.data.datasets import load_dataset
-from fermoe.data.images import MAX_PIXELS, UnreadableImage, picture, read_image
+from fermoe.data.images import MAX_PIXELS, UnreadableImage, map_images, picture, read_image
 from fermoe.plots.style import with_palette
+from tests.helpers import trees
 from tests.helpers.trees import refused
 
 # pytest shows warnings whatever the package says; that a user sees none has its own test.
@@ -282,6 +285,41 @@ def test_a_row_is_read_from_its_file_or_drawn(tmp_path: Path) -> None:
         row = load_dataset("synthetic", train=1, test=1, framing=framing).table.to_dict("records")[0]
         assert picture(row, len(shape)).shape == shape
         assert np.array_equal(picture(row, 3), picture(row, 3))
+
+
+def brightness(row: dict[str, object], channels: int) -> tuple[object, float]:
+    return row["image"], float(picture(row, channels).mean())
+
+
+@pytest.mark.parametrize("source", ["files", "drawings"])
+def test_images_are_mapped_in_their_order_by_any_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setattr(images, "CHUNK", 2)
+    dataset = load_dataset("synthetic", train=4, test=3, framing="tight")
+    if source == "files":
+        dataset = load_dataset("folder", trees.folder_tree(tmp_path))
+    expected = [(name, dataset.read(i).mean()) for i, name in enumerate(dataset.table["image"])]
+    for workers in (1, 3):
+        one = partial(brightness, channels=dataset.channels)
+        found = list(map_images(one, dataset.table, "reading", workers=workers, progress=False))
+        assert found == expected
+
+
+def test_the_first_unreadable_image_ends_the_mapping(tmp_path: Path) -> None:
+    dataset = load_dataset("folder", trees.folder_tree(tmp_path))
+    for i in (9, 5):
+        Path(dataset.table["path"][i]).write_text("no image")
+    seen = []
+    with refused(dataset.table["path"][5], error=UnreadableImage):
+        for name, _ in map_images(partial(brightness, channels=3), dataset.table, "reading", progress=False):
+            seen.append(name)
+    assert seen == dataset.table["image"][:5].tolist()
+
+
+def test_no_images_give_no_results() -> None:
+    none = load_dataset("synthetic", train=1, test=0).subset([])
+    assert list(map_images(len, none.table, "reading", progress=False)) == []
 
 
 def test_a_picture_of_few_colours_keeps_every_pixel_and_one_of_many_its_look() -> None:

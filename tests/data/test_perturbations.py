@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from fermoe.data.perturbations import GREY, PERTURBATIONS, SEVERITIES, perturb, usual_boxes
-from fermoe.paper.rules import OCCLUSION_OR_LIGHT
 from tests.helpers.trees import refused
 
 SIZE = 64
@@ -93,10 +92,13 @@ def test_jpeg_is_what_pillow_makes_of_it(images: torch.Tensor) -> None:
     assert np.abs(found - expected).mean() < 0.01
 
 
-def test_names_of_occlusions_and_lights_are_those_the_rule_of_c7_looks_for() -> None:
-    for name, perturbation in PERTURBATIONS.items():
-        counted = any(word in name.lower() for word in OCCLUSION_OR_LIGHT)
-        assert counted == (perturbation.group in ("occlusion", "light"))
+def test_each_group_has_its_perturbations_and_the_rule_of_c7_counts_two_of_them() -> None:
+    named = {group: [name for name, p in PERTURBATIONS.items() if p.group == group] for group in ("occlusion", "light")}
+    assert named == {
+        "occlusion": ["occluded eyes", "occluded mouth", "random patch"],
+        "light": ["brightness", "gamma", "contrast", "side lighting"],
+    }
+    assert {perturbation.group for perturbation in PERTURBATIONS.values()} == {"occlusion", "light", "camera"}
 
 
 def test_unknown_names_and_severities_are_refused(images: torch.Tensor) -> None:
