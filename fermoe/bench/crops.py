@@ -44,14 +44,14 @@ def crop_benchmark(images: int = 1500, workers: int = 2, repeats: int = 3) -> pd
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             root = _write_faces(Path(folder) / str(size), images, size)
-            table = load_dataset("folder", root)
+            faces = load_dataset("folder", root)
             rates: dict[str, list[float]] = {"fill": [], "recall": [], "read": []}
             for repeat in range(repeats):
                 with _cache(Path(folder) / f"cache-{size}-{repeat}"):
-                    detect = partial(detect_faces, table, workers=workers, progress=False)
+                    detect = partial(detect_faces, faces, workers=workers, progress=False)
                     for step in ("fill", "recall"):
                         rates[step].append(_rate(images, detect))
-                    crops = pixels(table, "blazeface", 64, progress=False)
+                    crops = pixels(faces, "blazeface", 64, progress=False)
                     rates["read"].append(_rate(images, partial(_read, crops)))
             for step, values in rates.items():
                 rows.append((step, size, images, workers, statistics.median(values), min(values), max(values)))
@@ -66,7 +66,7 @@ def _write_faces(root: Path, images: int, size: int) -> Path:
     """Grey tight faces at 48 pixels, colour scenes above, as a train/test folder."""
     test, framing = images // 5, "tight" if size == 48 else "scene"
     drawn = load_dataset("synthetic", train=images - test, test=test, size=size, framing=framing)
-    for row in drawn.to_dict("records"):
+    for row in drawn.table.to_dict("records"):
         path = root / row["split"] / row["emotion"] / f"{row['index']:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw_face(row)).save(path)

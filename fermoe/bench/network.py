@@ -219,12 +219,12 @@ def inference(module: nn.Module, images: Tensor) -> None:
 
 def _feed(model: str, folder: Path, images: int, side: int, device: torch.device) -> Feed:
     """A training's `Feed` whose images lie in a memory map like FER-2013's: grey, uint8 (N, 1, side, side)."""
-    table = load_dataset("synthetic", train=images - 2, test=2, size=48, framing="tight")
+    faces = load_dataset("synthetic", train=images - 2, test=2, size=48, framing="tight")
     array = np.random.default_rng(0).integers(0, 256, (images, 1, side, side), dtype=np.uint8)
     np.save(folder / "images.npy", array)
     mapped = np.load(folder / "images.npy", mmap_mode="r")
     splits = {name: np.arange(images) for name in ("train", "validation", "test")}
-    return Feed(Data(table, splits, dict.fromkeys(splits, mapped)), TrainConfig(model=model), device)
+    return Feed(Data(faces, splits, dict.fromkeys(splits, mapped)), TrainConfig(model=model), device)
 
 
 IMPORTS = ("import and build", "import torch, torchvision")

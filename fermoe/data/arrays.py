@@ -6,20 +6,16 @@ Training never opens an image file: it reads rows of a uint8 array that is made 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from fermoe.data.datasets import fingerprint
-from fermoe.data.faces import DetectorSettings, detect_faces
-from fermoe.data.images import UnreadableImage, picture
+from fermoe.data.datasets import Dataset
+from fermoe.data.faces import detect_faces
+from fermoe.data.images import Row, UnreadableImage, map_images, picture
 from fermoe.errors import UserError
 from fermoe.files import atomic, cache_dir, digest
 
@@ -34,18 +30,11 @@ CROPS = {
 CONTROLS = ("masked",)
 """The crops that destroy the face on purpose."""
 GREY = 127
+VERSION = 1  # raise it when the same dataset would give other pixels
 
 
-VERSION = 1  # raise it when the same table would give other pixels
-
-
-CHUNK = 64
-
-
-def pixels(
-    table: pd.DataFrame, crop: str, size: int, *, workers: int | None = None, progress: bool = True
-) -> np.ndarray:
-    """The images of a table as a read-only memory map, uint8 (N, C, size, size), C = 1 for grey datasets, else RGB.
+def pixels(dataset: Dataset, crop: str, size: int, *, workers: int | None = None, progress: bool = True) -> np.ndarray:
+    """The images of a dataset as a read-only memory map, uint8 (N, C, size, size), C = 1 for grey ones, else RGB.
 
     Resizing is bilinear on 8-bit pixels without antialiasing, as the authors' `cv2.resize`.
 
@@ -54,24 +43,21 @@ def pixels(
     """
     if crop not in CROPS:
         raise UserError(f"unknown crop '{crop}'", fix=f"choose one of {', '.join(CROPS)}")
-    if crop in ("annotated", "masked") and "face_x0" not in table:
+    if crop in ("annotated", "masked") and not dataset.has_boxes:
         raise UserError(f"crop '{crop}' needs true face boxes", fix="only the synthetic dataset has them")
     if size < 1:
         raise UserError(f"the image size is {size}", fix="give at least 1 pixel")
-    key = digest([VERSION, fingerprint(table), crop, size], 16)
-    path = cache_dir() / "pixels" / f"{table.attrs['name']}-{crop}-{size}-{key}.npy"
-    shape = (len(table), table.attrs["channels"], size, size)
+    key = digest([VERSION, dataset.fingerprint, crop, size], 16)
+    path = cache_dir() / "pixels" / f"{dataset.name}-{crop}-{size}-{key}.npy"
+    shape = (len(dataset), dataset.channels, size, size)
     found = _recall(path, shape)
     if found is None:
         try:
             with atomic(path) as temporary:
-                _fill(temporary, table, crop, size, workers, progress)
+                _fill(temporary, shape, dataset, crop, workers, progress)
         except OSError as error:
-            raise UserError(
-                f"the image array cannot be written ({error.strerror or error})",
-                where=path.parent,
-                fix="free space, or set FERMOE_CACHE=DIR",
-            ) from None
+            what = f"the image array cannot be written ({error.strerror or error})"
+            raise UserError(what, where=path.parent, fix="free space, or set FERMOE_CACHE=DIR") from None
         found = np.load(path, mmap_mode="r")
     return found
 
@@ -85,44 +71,20 @@ def _recall(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return array if (array.shape, array.dtype) == (shape, np.uint8) else None
 
 
-def _fill(path: Path, table: pd.DataFrame, crop: str, size: int, workers: int | None, progress: bool) -> None:
-    channels = table.attrs["channels"]
-    rows = _with_boxes(table, crop, workers, progress)
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(rows), channels, size, size))
+def _fill(path: Path, shape: tuple[int, ...], dataset: Dataset, crop: str, workers: int | None, progress: bool) -> None:
+    table = _with_boxes(dataset, crop, workers, progress)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but kills a process that writes to the map
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-    with tqdm(total=len(rows), desc=f"preparing images ({crop})", unit="image", disable=not progress) as bar:
-        done = 0
-        for part in _in_order(chunks, crop, size, channels, table.attrs["name"] == "synthetic", workers):
-            array[done : done + len(part)] = part
-            done += len(part)
-            bar.update(len(part))
+    one = partial(prepare, crop=crop, size=shape[-1], channels=dataset.channels)
+    made = map_images(one, table, f"preparing images ({crop})", workers=workers, progress=progress)
+    for i, image in enumerate(made):
+        array[i] = image
     array.flush()
 
 
-def _in_order(
-    chunks: list[list[dict[str, Any]]], crop: str, size: int, channels: int, drawn: bool, workers: int | None
-) -> Iterator[np.ndarray]:
-    """Decoding a file releases the interpreter lock, so threads do; drawing a face is Python, so processes do."""
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
-    if workers == 1:
-        for chunk in chunks:
-            yield _prepare_chunk(chunk, crop, size, channels)
-        return
-    pool: Executor
-    pool = ProcessPoolExecutor(workers, get_context("spawn")) if drawn else ThreadPoolExecutor(workers)
-    with pool:
-        n = len(chunks)
-        yield from pool.map(_prepare_chunk, chunks, [crop] * n, [size] * n, [channels] * n)
-
-
-def _prepare_chunk(rows: list[dict[str, Any]], crop: str, size: int, channels: int) -> np.ndarray:
-    return np.stack([prepare(row, crop, size, channels) for row in rows])
-
-
-def prepare(row: dict[str, Any], crop: str, size: int, channels: int) -> np.ndarray:
+def prepare(row: Row, crop: str, size: int, channels: int) -> np.ndarray:
     """One row's picture, cropped to its box (`x0, y0, x1, y1`) and resized: uint8 (C, size, size)."""
     image = picture(row, channels)
     if crop == "masked":
@@ -134,29 +96,29 @@ def prepare(row: dict[str, Any], crop: str, size: int, channels: int) -> np.ndar
     return resized[None] if resized.ndim == 2 else resized.transpose(2, 0, 1)
 
 
-def _with_boxes(table: pd.DataFrame, crop: str, workers: int | None, progress: bool) -> list[dict[str, Any]]:
+def _with_boxes(dataset: Dataset, crop: str, workers: int | None, progress: bool) -> pd.DataFrame:
+    """The dataset's table with the box that the crop is about, x0, y0, x1, y1 in pixels, if it is about one."""
+    corners = ["x0", "y0", "x1", "y1"]
+    if crop == "none":
+        return dataset.table
     if crop == "blazeface":
-        boxes = detect_faces(table, DetectorSettings(), workers=workers, progress=progress)
-        table = table.assign(**{name: boxes[name].to_numpy() for name in ("x0", "y0", "x1", "y1")})
-    elif crop in ("annotated", "masked"):
-        size = int(table["size"].iloc[0])
-        corners = {c: table[f"face_{c}"].round().astype(int).clip(0, size) for c in ("x0", "y0", "x1", "y1")}
-        table = table.assign(**corners)
-    return table.to_dict("records")
+        boxes = detect_faces(dataset, workers=workers, progress=progress)[corners]
+    else:
+        size = int(dataset.table["size"].iloc[0])
+        boxes = dataset.table[[f"face_{corner}" for corner in corners]].round().astype(int).clip(0, size)
+    return dataset.table.assign(**dict(zip(corners, boxes.to_numpy().T, strict=True)))
 
 
-def readable(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Open every image; return the table without the unreadable ones, and one line about each of those."""
+def readable(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """Open every image; return the dataset without the unreadable ones, and one line about each of those."""
+    one = partial(_problem, channels=dataset.channels)
+    problems = list(map_images(one, dataset.table, "opening images", progress=False))
+    return dataset.subset([p is None for p in problems]), [p for p in problems if p is not None]
 
-    def problem(row: dict[str, Any]) -> str | None:
-        try:
-            picture(row, table.attrs["channels"])
-        except UnreadableImage as error:
-            return f"{row['image']}: {error.what}"
-        return None
 
-    with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(problem, table.to_dict("records"), chunksize=CHUNK))
-    good = table[[p is None for p in problems]].reset_index(drop=True)
-    good.attrs = table.attrs
-    return good, [p for p in problems if p is not None]
+def _problem(row: Row, channels: int) -> str | None:
+    try:
+        picture(row, channels)
+    except UnreadableImage as error:
+        return f"{row['image']}: {error.what}"
+    return None

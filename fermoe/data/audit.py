@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import imagehash
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
+from scipy.sparse import coo_array
+from scipy.stats import entropy
 
-from fermoe.data.datasets import DATASETS
-from fermoe.data.images import UnreadableImage, picture
+from fermoe.data.datasets import DATASETS, Dataset
+from fermoe.data.images import Row, UnreadableImage, map_images, picture
 
 NEAR_DISTANCE = 4
 """Perceptual hashes (64 bits) that differ in at most this many bits count as near duplicates.
@@ -32,11 +31,7 @@ Chosen on FER-2013, whose copies have been re-cropped and re-compressed: of 14 p
 6 bits, 14, 14, 14 and 12 were the same photograph. Labels agree in about 0.8 of the pairs up to four bits, 0.73 at
 six, 0.48 at eight; in two random images, 0.17."""
 
-
 SPLITS = ("train", "test")
-
-
-CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -76,31 +71,29 @@ class DatasetReport:
 
 
 def check_dataset(
-    table: pd.DataFrame, *, workers: int | None = None, progress: bool = True, perceptual: bool = False
+    dataset: Dataset, *, workers: int | None = None, progress: bool = True, perceptual: bool = False
 ) -> DatasetReport:
     """Open every image of a dataset and compare it with the others and with the published counts.
 
-    Args:
-        table: of `load_dataset`.
-        workers: threads for files, processes for drawn faces; all cores by default.
-        perceptual: also look for near duplicates, by perceptual hash.
+    `perceptual` also looks for near duplicates, by perceptual hash. `workers` are as in `map_images`.
     """
-    opened = _open_all(table, workers, progress, perceptual)
-    missing = [f"{image}: listed, no such file" for image in table.attrs["skipped"]]
+    table, one = dataset.table, partial(_open, channels=dataset.channels, perceptual=perceptual)
+    opened = list(map_images(one, table, "opening images", workers=workers, progress=progress))
+    missing = [f"{image}: listed, no such file" for image in dataset.skipped]
     unreadable: list[str] = []
-    for image, path, one in zip(table["image"], table["path"], opened, strict=True):
-        if one.problem is not None:
-            (unreadable if Path(path).exists() else missing).append(f"{image}: {one.problem}")
-    good = np.array([one.problem is None for one in opened], dtype=bool)
+    for image, path, found in zip(table["image"], table["path"], opened, strict=True):
+        if found.problem is not None:
+            (unreadable if Path(path).exists() else missing).append(f"{image}: {found.problem}")
+    good = np.array([found.problem is None for found in opened], dtype=bool)
     images = table.loc[good, ["image", "split", "emotion"]].rename(columns={"emotion": "label"})
-    images["content"] = pd.factorize(np.array([one.content for one in opened], dtype=object)[good])[0]
+    images["content"] = pd.factorize(np.array([found.content for found in opened], dtype=object)[good])[0]
     pairs = None
     if perceptual:
         first = ~images["content"].duplicated().to_numpy()  # contents are numbered in the order they appear
-        pairs = near_pairs(np.array([one.perceptual for one in opened], dtype=np.uint64)[good][first])
+        pairs = near_pairs(np.array([found.perceptual for found in opened], dtype=np.uint64)[good][first])
     return DatasetReport(
-        counts=_counts(table),
-        usage=_usage(table),
+        counts=_counts(dataset),
+        usage=_usage(dataset),
         missing=missing,
         unreadable=unreadable,
         duplicates=_duplicates(images),
@@ -116,7 +109,7 @@ class _Opened(NamedTuple):
     problem: str | None
 
 
-def _open(row: dict[str, Any], channels: int, perceptual: bool) -> _Opened:
+def _open(row: Row, channels: int, perceptual: bool) -> _Opened:
     try:
         pixels = picture(row, channels)
     except UnreadableImage as error:
@@ -125,46 +118,25 @@ def _open(row: dict[str, Any], channels: int, perceptual: bool) -> _Opened:
     return _Opened(content, perceptual_hash(pixels) if perceptual else 0, None)
 
 
-def _open_chunk(rows: list[dict[str, Any]], channels: int, perceptual: bool) -> list[_Opened]:
-    return [_open(row, channels, perceptual) for row in rows]
-
-
-def _open_all(table: pd.DataFrame, workers: int | None, progress: bool, perceptual: bool) -> list[_Opened]:
-    rows, channels = table.to_dict("records"), table.attrs["channels"]
-    chunks: list[list[dict[str, Any]]] = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-    workers = max(1, min(workers or os.cpu_count() or 1, len(chunks)))
-    drawn = table.attrs["name"] == "synthetic" and workers > 1
-    # Decoding a file releases the interpreter lock; drawing a face is Python and needs processes to run side by side.
-    pool: Executor = ProcessPoolExecutor(workers, get_context("spawn")) if drawn else ThreadPoolExecutor(workers)
-    opened: list[_Opened] = []
-    with pool, tqdm(total=len(rows), desc="opening images", unit="image", disable=not progress) as bar:
-        n = len(chunks)
-        for part in pool.map(_open_chunk, chunks, [channels] * n, [perceptual] * n):
-            opened += part
-            bar.update(len(part))
-    return opened
-
-
-def _counts(table: pd.DataFrame) -> pd.DataFrame:
-    labels, name = table.attrs["labels"], table.attrs["name"]
-    spec = DATASETS.get(name)
-    published = spec.published_counts() if spec is not None else None
-    index = pd.MultiIndex.from_product([SPLITS, labels], names=["split", "label"])
-    counts = table.groupby(["split", "emotion"]).size().rename_axis(["split", "label"])
+def _counts(dataset: Dataset) -> pd.DataFrame:
+    index = pd.MultiIndex.from_product([SPLITS, dataset.labels], names=["split", "label"])
+    counts = dataset.table.groupby(["split", "emotion"]).size().rename_axis(["split", "label"])
     result = counts.reindex(index, fill_value=0).rename("images").reset_index()
-    expected = None if published is None else published.set_index(["split", "label"])["images"].reindex(index)
-    result["published"] = np.nan if expected is None else expected.to_numpy(dtype=float)
+    published = DATASETS[dataset.name].published_counts() if dataset.name in DATASETS else None
+    if published is not None:
+        published = published.set_index(["split", "label"])["images"].reindex(index).to_numpy(dtype=float)
+    result["published"] = np.nan if published is None else published
     result["difference"] = result["images"] - result["published"]
     return result
 
 
-def _usage(table: pd.DataFrame) -> pd.DataFrame | None:
+def _usage(dataset: Dataset) -> pd.DataFrame | None:
+    table = dataset.table
     if "usage" not in table:
         return None
-    counts = pd.crosstab(table["emotion"], table["usage"]).reindex(list(table.attrs["labels"]), fill_value=0)
+    counts = pd.crosstab(table["emotion"], table["usage"]).reindex(list(dataset.labels), fill_value=0)
     order = [name for name in ("Training", "PublicTest", "PrivateTest", "unknown") if name in counts]
-    counts = counts[order].rename_axis(index="label", columns=None)
-    return counts.reset_index()
+    return counts[order].rename_axis(index="label", columns=None).reset_index()
 
 
 def _duplicates(images: pd.DataFrame) -> pd.DataFrame:
@@ -175,23 +147,19 @@ def _duplicates(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def _train_test_duplicates(images: pd.DataFrame) -> pd.DataFrame:
-    train = images[images["split"] == "train"].groupby("content").agg(
-        train_image=("image", "first"),
-        train_label=("label", "first"),
-        train_copies=("image", "size"),
-        one_label=("label", lambda labels: labels.nunique() == 1),
-    )  # fmt: skip
+    train = images[images["split"] == "train"].groupby("content")
     test = images[images["split"] == "test"].rename(columns={"image": "test_image", "label": "test_label"})
-    both = test.join(train, on="content", how="inner").reset_index(drop=True)
-    both["labels_agree"] = both["one_label"].astype(bool) & (both["test_label"] == both["train_label"])
+    first = train.agg(train_image=("image", "first"), train_label=("label", "first"), train_copies=("image", "size"))
+    both = test.join(first, on="content", how="inner").reset_index(drop=True)
+    one_label = both["content"].map(train["label"].nunique() == 1).astype(bool)
+    both["labels_agree"] = one_label & (both["test_label"] == both["train_label"])
     columns = ["test_image", "test_label", "train_image", "train_label", "train_copies", "labels_agree"]
     return both[columns]
 
 
 def perceptual_hash(pixels: np.ndarray) -> int:
     """imagehash's 64-bit phash of (H, W) or (H, W, 3) uint8: signs of the low frequencies of a 32×32 thumbnail."""
-    bits = imagehash.phash(Image.fromarray(pixels)).hash
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    return int(str(imagehash.phash(Image.fromarray(pixels))), 16)
 
 
 def near_pairs(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:
@@ -220,10 +188,8 @@ def near_pairs(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:
 
 def _near_duplicates(images: pd.DataFrame, pairs: np.ndarray) -> pd.DataFrame:
     first = images.drop_duplicates("content")[["image", "split", "label"]]
-    sides = [
-        first.iloc[pairs[:, side]].reset_index(drop=True).add_suffix(suffix) for side, suffix in enumerate(("_a", "_b"))
-    ]
-    return pd.concat([*sides, pd.Series(pairs[:, 2], name="distance")], axis=1)
+    one, other = (first.iloc[pairs[:, side]].reset_index(drop=True) for side in (0, 1))
+    return one.join(other, lsuffix="_a", rsuffix="_b").assign(distance=pairs[:, 2])
 
 
 _PLACES = (("train", "train", "train"), ("test", "test", "test"), ("test in train", "test", "train"))
@@ -233,18 +199,15 @@ def _summary(images: pd.DataFrame, pairs: np.ndarray | None) -> pd.DataFrame:
     """Images with a twin, by split. Works on pictures (contents), not on pairs of images: a picture that fills
     half a dataset would have a quarter of a billion pairs."""
     content, split = images["content"].to_numpy(), images["split"].to_numpy()
-    codes, names = pd.factorize(images["label"])
-    number, kinds = content.max(initial=-1) + 1, max(1, len(names))
+    codes, labels = pd.factorize(images["label"])
+    pictures = content.max(initial=-1) + 1
+    shape = (pictures, len(labels))
     # copies[s][picture, label]: how many images of split s show this picture under this label.
-    copies = {name: np.zeros((number, kinds), dtype=np.int64) for name in SPLITS}
-    for name in SPLITS:
-        np.add.at(copies[name], (content[split == name], codes[split == name]), 1)
+    copies = {s: _occurrences(content[split == s], codes[split == s], shape).toarray() for s in SPLITS}
     twins = {"identical": copies}  # per kind and split: how many twins a picture has there, by label
     if pairs is not None:
-        near = {name: np.zeros_like(copies[name]) for name in SPLITS}
-        for name in SPLITS:
-            for one, other in ((0, 1), (1, 0)):
-                np.add.at(near[name], pairs[:, one], copies[name][pairs[:, other]])
+        alike = _occurrences(pairs[:, 0], pairs[:, 1], (pictures, pictures))
+        near = {name: (alike + alike.T) @ copies[name] for name in SPLITS}
         twins |= {"near": near, "either": {name: copies[name] + near[name] for name in SPLITS}}
     rows = []
     for kind, among in twins.items():
@@ -259,30 +222,31 @@ def _summary(images: pd.DataFrame, pairs: np.ndarray | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "where", "images", "labels_agree"])
 
 
+def _occurrences(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> coo_array:
+    """How often each row meets each column."""
+    return coo_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), shape)
+
+
 def class_balance(counts: pd.DataFrame) -> pd.DataFrame:
     """How even the classes are: split, images, largest, smallest, ratio, effective_classes.
 
     `counts` has the columns split, label, images. The effective number of classes is exp(entropy): the number of
     equally large classes that would be as hard to guess.
     """
-    rows = []
-    for split, part in counts.groupby("split", sort=False):
-        sizes = part["images"].to_numpy(dtype=float)
-        shares = sizes[sizes > 0] / max(1.0, sizes.sum())
-        ratio = sizes.max() / sizes.min() if sizes.min() > 0 else np.inf
-        effective = float(np.exp(-(shares * np.log(shares)).sum()))
-        rows.append((split, int(sizes.sum()), int(sizes.max()), int(sizes.min()), ratio, effective))
-    return pd.DataFrame(rows, columns=["split", "images", "largest", "smallest", "ratio", "effective_classes"])
+    sizes = counts.groupby("split", sort=False)["images"]
+    result = sizes.agg(images="sum", largest="max", smallest="min")
+    result["ratio"] = (result["largest"] / result["smallest"]).where(result["smallest"] > 0, np.inf)
+    result["effective_classes"] = sizes.agg(lambda images: np.exp(entropy(images)) if images.any() else 1.0)
+    return result.reset_index()
 
 
 def colour_histograms(pixels: np.ndarray, bins: int = 32) -> pd.DataFrame:
     """Shares of pixel values of uint8 (N, C, H, W), C = 1 or 3: channel, value (middle of the bin), share."""
     names = ("grey",) if pixels.shape[1] == 1 else ("red", "green", "blue")
-    edges = np.linspace(0, 256, bins + 1)
     parts = []
     for index, name in enumerate(names):
-        counts = np.bincount(pixels[:, index].ravel(), minlength=256)
-        share = np.histogram(np.arange(256), edges, weights=counts)[0] / max(1, counts.sum())
+        counts, edges = np.histogram(pixels[:, index], bins, range=(0, 256))
+        share = counts / max(1, counts.sum())
         parts.append(pd.DataFrame({"channel": name, "value": (edges[:-1] + edges[1:] - 1) / 2, "share": share}))
     return pd.concat(parts, ignore_index=True)
 
@@ -290,20 +254,11 @@ def colour_histograms(pixels: np.ndarray, bins: int = 32) -> pd.DataFrame:
 def skin_share(pixels: np.ndarray) -> np.ndarray:
     """Share of each image's pixels in the usual skin range of YCrCb, 133 <= Cr <= 173 and 77 <= Cb <= 127.
 
-    The range is a convention from Chai & Ngan (1999) that was fitted on few skins: it is used here to compare
-    pictures, not to tell skin from other things.
-
-    Args:
-        pixels: RGB, uint8 (N, 3, H, W).
-
-    Returns:
-        Shares (N,).
+    RGB uint8 (N, 3, H, W) → shares (N,). The range is a convention from Chai & Ngan (1999) that was fitted on few
+    skins: it is used here to compare pictures, not to tell skin from other things.
     """
     if pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(f"need RGB images (N, 3, H, W), not shape {pixels.shape}")
-    shares = np.empty(len(pixels))
-    for index, image in enumerate(pixels):
-        ycrcb = cv2.cvtColor(np.ascontiguousarray(image.transpose(1, 2, 0)), cv2.COLOR_RGB2YCrCb)
-        cr, cb = ycrcb[..., 1], ycrcb[..., 2]
-        shares[index] = ((cr >= 133) & (cr <= 173) & (cb >= 77) & (cb <= 127)).mean()
-    return shares
+    strip = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)).reshape(len(pixels), -1, 3)  # a row per image
+    _, cr, cb = np.moveaxis(cv2.cvtColor(strip, cv2.COLOR_RGB2YCrCb), -1, 0)
+    return ((cr >= 133) & (cr <= 173) & (cb >= 77) & (cb <= 127)).mean(axis=1)

@@ -1,7 +1,7 @@
 """The datasets of the paper, the embedded one, and any folder: one table of specifications.
 
 This is the one place that fixes each dataset's label order, layout and published counts. `load_dataset` lists the
-images without opening them; `fermoe.audit` opens and compares them.
+images without opening them; `fermoe.data.audit` opens and compares them.
 """
 
 from __future__ import annotations
@@ -9,31 +9,28 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.model_selection import train_test_split
 
-from fermoe.data.images import UnreadableImage
+from fermoe.data.images import UnreadableImage, is_drawn, picture
 from fermoe.data.synthetic import SyntheticConfig, face_table
 from fermoe.errors import UserError
 from fermoe.paper.published import class_counts
 
 PROTOCOLS = ("published", "audited")
-
-
 VALIDATION_SHARE = 0.1
-
-
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
-
+_FER2013 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+_RAFDB = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
 _AFFECTNET8 = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-
-
 _AFFECTNET7 = tuple(label for label in _AFFECTNET8 if label != "contempt")
 
 
@@ -41,8 +38,9 @@ _AFFECTNET7 = tuple(label for label in _AFFECTNET8 if label != "contempt")
 class DatasetSpec:
     """What is known about a dataset before its files are seen.
 
-    `labels` is its fixed label order; a label is an index into it. `tested_cropped` says whether the authors' code
-    crops the test images as it crops the training images (on FER-2013 it does not).
+    `labels` is its fixed label order; a label is an index into it; empty means: the class folders that are found.
+    `tested_cropped` says whether the authors' code crops the test images as it crops the training images (on FER-2013
+    it does not).
     """
 
     name: str
@@ -55,26 +53,80 @@ class DatasetSpec:
 
     def published_counts(self) -> pd.DataFrame | None:
         """The authors' class counts (split, label, images), or None where there are none."""
-        counts = class_counts()
-        counts = counts[counts["dataset"] == self.name]
+        counts = class_counts().query("dataset == @self.name")
         return counts[["split", "label", "images"]].reset_index(drop=True) if len(counts) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The images of a dataset, listed and not opened, and what is known of all of them.
+
+    Attributes:
+        table: one row per image: `image` (its id, relative to the dataset's folder), `path` (to open it), `label`
+            (index into `labels`), `emotion` (its name), `split` ("train" or "test"), and what the dataset offers
+            besides: `usage` (fer2013: Training, PublicTest, PrivateTest), the synthetic factors and boxes.
+        name: one of `DATASETS`, or "synthetic".
+        labels: the names of the classes, in the dataset's fixed order.
+        channels: 1 for grey images, 3 for RGB.
+        skipped: ids of listed images that do not exist and were left out.
+        drawing: of drawn faces: what their ids leave open about how they are drawn; empty for files.
+    """
+
+    table: pd.DataFrame
+    name: str
+    labels: tuple[str, ...]
+    channels: int
+    skipped: tuple[str, ...] = ()
+    drawing: str = ""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the images are drawn faces (the synthetic dataset) and not files."""
+        return is_drawn(self.table)
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether the true boxes of face, eyes and mouth are known."""
+        return "face_x0" in self.table
+
+    def read(self, i: int) -> np.ndarray:
+        """The picture of row `i`: uint8 (H, W) where there is one channel, else (H, W, 3) RGB."""
+        return picture(self.table.iloc[i].to_dict(), self.channels)
+
+    def subset(self, rows: ArrayLike) -> Dataset:
+        """The images at `rows` (positions in the order wanted, or a mask), numbered anew; all else stays."""
+        return replace(self, table=self.table.iloc[np.asarray(rows)].reset_index(drop=True))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits over every image's id, label, split and file size: which data a run has seen.
+
+        Contents are not read: a changed image of the same size goes unnoticed here, but not by `check_dataset`.
+        """
+        hasher = hashlib.sha256(repr(self.labels).encode())
+        for row in self.table[["image", "label", "split", "path"]].itertuples(index=False):
+            try:  # a drawn face's id names its framing, seed and index already
+                size = self.drawing if self.drawn else os.stat(row.path).st_size
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise UnreadableImage(f"unreadable image ({reason})", where=row.path, fix="restore it") from None
+            hasher.update(f"{row.image}\0{row.label}\0{row.split}\0{size}\n".encode())
+        return hasher.hexdigest()[:16]
 
 
 def load_dataset(
     name: str, root: str | Path | None = None, *, skip_unreadable: bool = False, **options: Any
-) -> pd.DataFrame:
+) -> Dataset:
     """List a dataset's images.
 
     Args:
         name: one of `DATASETS`, or "synthetic".
         root: the folder that holds the dataset; "synthetic" needs none.
-        skip_unreadable: leave out listed images that do not exist (kept in `table.attrs["skipped"]`).
+        skip_unreadable: leave out listed images that do not exist (kept in `Dataset.skipped`).
         options: of `SyntheticConfig`, for "synthetic" only.
-
-    Returns:
-        A table with one row per image: `image` (its id, relative to root), `path` (to open it), `label` (index
-        into `table.attrs["labels"]`), `emotion` (its name), `split` ("train" or "test"), and what the dataset
-        offers besides: `usage` (fer2013: Training, PublicTest, PrivateTest), the synthetic factors and boxes.
 
     Raises:
         UserError: unknown name, missing root, wrong layout, unknown or missing class, a wrong label file.
@@ -90,47 +142,29 @@ def load_dataset(
     spec, root = DATASETS[name], Path(root).expanduser()
     if not root.is_dir():
         raise UserError(f"no such dataset folder for '{name}'", where=root, fix=f"expected {spec.layout}")
+    if not spec.labels:
+        spec = replace(spec, labels=tuple(_class_folders(spec, root, "train")))
     table = spec.load(spec, root)
-    labels = table.attrs.get("labels", spec.labels)
     exists = np.array([Path(path).is_file() for path in table["path"]], dtype=bool)
     if not exists.all() and not skip_unreadable:
         first = table.loc[~exists, "path"].iloc[0]
-        raise UserError(
-            f"{(~exists).sum()} listed images do not exist, the first", where=first, fix="restore, or --skip-unreadable"
-        )
-    skipped = table.loc[~exists, "image"].tolist()
+        what = f"{(~exists).sum()} listed images do not exist, the first"
+        raise UserError(what, where=first, fix="restore, or --skip-unreadable")
+    skipped = tuple(table.loc[~exists, "image"])
     table = table[exists].reset_index(drop=True)
-    table["emotion"] = [labels[label] for label in table["label"]]
-    table.attrs = {"name": name, "labels": tuple(labels), "channels": spec.channels, "skipped": skipped}
-    return table
+    table["emotion"] = [spec.labels[label] for label in table["label"]]
+    return Dataset(table, name, spec.labels, spec.channels, skipped)
 
 
-def fingerprint(table: pd.DataFrame) -> str:
-    """Sixteen hex digits over every image's id, label, split and file size: which data a run has seen.
-
-    Contents are not read: a changed image of the same size goes unnoticed here, but not by `check_dataset`.
-    """
-    hasher = hashlib.sha256(repr(table.attrs["labels"]).encode())
-    on_disk = table.attrs["name"] != "synthetic"  # a synthetic id names its framing, seed and index already
-    for image, label, split, path in zip(table["image"], table["label"], table["split"], table["path"], strict=True):
-        try:
-            size = os.stat(path).st_size if on_disk else table.attrs["drawing"]
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UnreadableImage(f"unreadable image ({reason})", where=path, fix="restore it") from None
-        hasher.update(f"{image}\0{label}\0{split}\0{size}\n".encode())
-    return hasher.hexdigest()[:16]
-
-
-def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[str, np.ndarray]:
+def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Row positions of "train", "validation" and "test" under a protocol.
 
     "published" validates on the test set, as the authors' code does. "audited" carves a stratified tenth out of
     the training set; `seed` draws it, the same for every training seed of a study, so that runs stay comparable.
     """
-    train, test = (np.flatnonzero(table["split"] == split) for split in ("train", "test"))
+    train, test = (np.flatnonzero(dataset.table["split"] == split) for split in ("train", "test"))
     if not len(test):
-        raise UserError(f"dataset '{table.attrs['name']}' has no test images", fix="a run needs at least one")
+        raise UserError(f"dataset '{dataset.name}' has no test images", fix="a run needs at least one")
     if protocol == "published":
         return {"train": train, "validation": test, "test": test}
     if protocol != "audited":
@@ -138,7 +172,7 @@ def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     if len(train) < 2:
         what = f"{len(train)} training image{'s' * (len(train) != 1)} cannot be split"
         raise UserError(what, fix="the audited protocol needs two at least")
-    labels = table["label"].to_numpy()[train]
+    labels = dataset.table["label"].to_numpy()[train]
     rarest = np.bincount(labels).min(initial=len(labels), where=np.bincount(labels) > 0)
     # One image of a class cannot be shared between two sets: such a toy set is split without stratification.
     stratify = labels if rarest >= 2 and len(train) * VALIDATION_SHARE >= len(np.unique(labels)) else None
@@ -146,7 +180,7 @@ def protocol_splits(table: pd.DataFrame, protocol: str, seed: int = 0) -> dict[s
     return {"train": np.sort(kept), "validation": np.sort(validation), "test": test}
 
 
-def _synthetic(options: Mapping[str, Any]) -> pd.DataFrame:
+def _synthetic(options: Mapping[str, Any]) -> Dataset:
     unknown = options.keys() - SyntheticConfig.__dataclass_fields__.keys()
     if unknown:
         fields = ", ".join(SyntheticConfig.__dataclass_fields__)
@@ -156,21 +190,17 @@ def _synthetic(options: Mapping[str, Any]) -> pd.DataFrame:
     table = face_table(config)
     table["image"] = table["path"]
     drawing = f"{config.framing} {config.size} {config.occluded}"
-    channels = 1 if config.framing == "tight" else 3
-    table.attrs = {
-        "name": "synthetic", "labels": config.labels, "channels": channels, "skipped": [], "drawing": drawing
-    }  # fmt: skip
-    return table
+    return Dataset(table, "synthetic", config.labels, 1 if config.framing == "tight" else 3, drawing=drawing)
 
 
-def _tree(root: Path, labels: tuple[str, ...], spec: DatasetSpec) -> pd.DataFrame:
+def _tree(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     """<root>/<split>/<class folder>/<image> → rows, in sorted order."""
     rows: list[tuple[str, str, int, str]] = []
+    labels = spec.labels
+    if len(labels) < 2:
+        raise UserError(f"{len(labels)} class folders found", where=root / "train", fix=f"expected {spec.layout}")
     for split in ("train", "test"):
-        folder = root / split
-        if not folder.is_dir():
-            raise UserError(f"folder '{split}' is missing", where=root, fix=f"expected {spec.layout}")
-        found = set(_class_folders(folder))
+        folder, found = root / split, set(_class_folders(spec, root, split))
         for label in sorted(found - set(labels)):
             raise UserError(f"unknown class folder '{label}'", where=folder, fix=f"expected {', '.join(labels)}")
         for index, label in enumerate(labels):
@@ -183,28 +213,19 @@ def _tree(root: Path, labels: tuple[str, ...], spec: DatasetSpec) -> pd.DataFram
     return pd.DataFrame(rows, columns=["image", "path", "label", "split"])
 
 
-def _class_folders(folder: Path) -> list[str]:
-    """Names of subfolders, but for hidden ones: Jupyter leaves .ipynb_checkpoints wherever it looked."""
+def _class_folders(spec: DatasetSpec, root: Path, split: str) -> list[str]:
+    """Names of a split's folders, but for hidden ones: Jupyter leaves .ipynb_checkpoints wherever it looked."""
+    folder = root / split
+    if not folder.is_dir():
+        raise UserError(f"folder '{split}' is missing", where=root, fix=f"expected {spec.layout}")
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _load_fer2013(spec: DatasetSpec, root: Path) -> pd.DataFrame:
-    table = _tree(root, spec.labels, spec)
+def _fer2013(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+    table = _tree(spec, root)
     # Kaggle's file names keep FER-2013's own split: PublicTest_123.jpg, PrivateTest_123.jpg, Training_123.jpg.
     prefix = table["image"].str.rsplit("/", n=1).str[1].str.split("_").str[0]
     table["usage"] = prefix.where(prefix.isin(["Training", "PublicTest", "PrivateTest"]), "unknown")
-    return table
-
-
-def _load_folder(spec: DatasetSpec, root: Path) -> pd.DataFrame:
-    train = root / "train"
-    if not train.is_dir():
-        raise UserError("folder 'train' is missing", where=root, fix=f"expected {spec.layout}")
-    labels = tuple(_class_folders(train))
-    if len(labels) < 2:
-        raise UserError(f"{len(labels)} class folders found", where=train, fix=f"expected {spec.layout}")
-    table = _tree(root, labels, spec)
-    table.attrs["labels"] = labels
     return table
 
 
@@ -226,17 +247,20 @@ def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.Dat
     return table
 
 
-def _load_rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+def _refuse_others(labels: pd.Series, known: pd.Series, path: Path, classes: str) -> None:
+    if not known.all():
+        at = int(np.argmin(known))
+        what = f"label '{labels.iloc[at]}' on line {at + 2} is not a class"
+        raise UserError(what, where=path, fix=f"labels are {classes}")
+
+
+def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     parts = []
     for split in ("train", "test"):
         path = root / f"{split}_labels.csv"
         listed = _read_csv(path, ("image", "label"), spec)
-        valid = {str(number) for number in range(1, len(spec.labels) + 1)}
-        wrong = ~listed["label"].isin(valid).to_numpy()
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            what = f"label '{listed['label'].iloc[at]}' on line {at + 2} is not a class"
-            raise UserError(what, where=path, fix="labels are 1 to 7")
+        numbers = [str(number) for number in range(1, len(spec.labels) + 1)]
+        _refuse_others(listed["label"], listed["label"].isin(numbers), path, f"1 to {numbers[-1]}")
         image = "DATASET/" + split + "/" + listed["label"] + "/" + listed["image"]
         label = listed["label"].astype(int) - 1
         parts.append(pd.DataFrame({"image": image, "label": label, "split": split}))
@@ -248,87 +272,49 @@ def _load_rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
 AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
 
 
-def _load_affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
+def _affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     path = root / "labels.csv"
     listed = _read_csv(path, ("pth", "label"), spec)
     names = listed["label"].str.strip().str.lower().replace({"happiness": "happy", "sadness": "sad"})
-    wrong = ~names.isin(_AFFECTNET8).to_numpy()
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise UserError(
-            f"label '{listed['label'].iloc[at]}' on line {at + 2} is not a class",
-            where=path,
-            fix=f"labels are {', '.join(_AFFECTNET8)}",
-        )
+    _refuse_others(listed["label"], names.isin(_AFFECTNET8), path, ", ".join(_AFFECTNET8))
     listed, names = listed[names.isin(spec.labels)], names[names.isin(spec.labels)]
     table = pd.DataFrame({"image": listed["pth"].str.replace("\\", "/"), "emotion": names}).reset_index(drop=True)
     table["label"] = [spec.labels.index(name) for name in table["emotion"]]
     table["path"] = _affectnet_paths(root, table["image"].tolist())
     try:
-        _, test = train_test_split(
-            np.arange(len(table)), test_size=0.2, random_state=AFFECTNET_SPLIT_SEED, stratify=table["label"]
-        )
+        split = {"test_size": 0.2, "random_state": AFFECTNET_SPLIT_SEED, "stratify": table["label"]}
+        _, test = train_test_split(table.index, **split)
     except ValueError as error:
         raise UserError(f"the 80/20 split is impossible ({error})", where=path, fix=f"expected {spec.layout}") from None
-    table["split"] = np.where(np.isin(np.arange(len(table)), test), "test", "train")
+    table["split"] = np.where(table.index.isin(test), "test", "train")
     return table
 
 
 def _affectnet_paths(root: Path, images: list[str]) -> list[str]:
     """Copies of the Kaggle subset differ in whether `pth` includes a split folder and in the folders' casing."""
-    paths = [str(root / image) for image in images]
-    if all(os.path.isfile(path) for path in paths):
-        return paths
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
-    by_name = {os.path.relpath(file, root).replace(os.sep, "/").lower(): file for file in sorted(files)}
+    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
+    by_name = {os.path.relpath(file, root).replace(os.sep, "/").lower(): file for file in files}
 
-    def found(image: str, path: str) -> str:
-        name = image.lower().removeprefix("./")
+    def found(image: str) -> str:
+        path, name = str(root / image), image.lower().removeprefix("./")
         bare = name.removeprefix("train/").removeprefix("test/")
         candidates = (name, f"train/{name}", f"test/{name}", bare)
         return path if os.path.isfile(path) else next((by_name[c] for c in candidates if c in by_name), path)
 
-    return [found(image, path) for image, path in zip(images, paths, strict=True)]
+    return [found(image) for image in images]
 
 
+_FER2013_LAYOUT = "train/<emotion>/*.jpg and test/<emotion>/*.jpg"
+_RAFDB_LAYOUT = "train_labels.csv, test_labels.csv (columns image, label) and DATASET/<split>/<1..7>/<image>"
 _AFFECTNET_LAYOUT = "labels.csv (columns pth, label) and the images at <pth>"
 
-
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
-        DatasetSpec(
-            "fer2013",
-            "FER-2013 (Kaggle msambare/fer2013)",
-            "train/<emotion>/*.jpg and test/<emotion>/*.jpg",
-            ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"),
-            channels=1,
-            load=_load_fer2013,
-            tested_cropped=False,
-        ),
-        DatasetSpec(
-            "rafdb",
-            "RAF-DB, basic emotions, aligned",
-            "train_labels.csv, test_labels.csv (columns image, label) and DATASET/<split>/<1..7>/<image>",
-            ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"),
-            channels=3,
-            load=_load_rafdb,
-        ),
-        DatasetSpec(
-            "affectnet7", "AffectNet subset (Kaggle), 7 classes", _AFFECTNET_LAYOUT, _AFFECTNET7, 3, _load_affectnet
-        ),
-        DatasetSpec(
-            "affectnet8", "AffectNet subset (Kaggle), 8 classes", _AFFECTNET_LAYOUT, _AFFECTNET8, 3, _load_affectnet
-        ),
-        DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _load_folder),
-    )
-}
-
-
-def __getattr__(name: str) -> Any:
-    """`check_dataset` is found here too: it opens images, so it lives in `fermoe.audit`, which needs this module."""
-    if name == "check_dataset":
-        from fermoe.data.audit import check_dataset
-
-        return check_dataset
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_SPECS = (
+    DatasetSpec(
+        "fer2013", "FER-2013 (Kaggle msambare/fer2013)", _FER2013_LAYOUT, _FER2013, 1, _fer2013, tested_cropped=False
+    ),
+    DatasetSpec("rafdb", "RAF-DB, basic emotions, aligned", _RAFDB_LAYOUT, _RAFDB, 3, _rafdb),
+    DatasetSpec("affectnet7", "AffectNet subset (Kaggle), 7 classes", _AFFECTNET_LAYOUT, _AFFECTNET7, 3, _affectnet),
+    DatasetSpec("affectnet8", "AffectNet subset (Kaggle), 8 classes", _AFFECTNET_LAYOUT, _AFFECTNET8, 3, _affectnet),
+    DatasetSpec("folder", "a folder of images", "train/<class>/* and test/<class>/*", (), 3, _tree),
+)
+DATASETS = {spec.name: spec for spec in _SPECS}

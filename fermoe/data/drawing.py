@@ -1,7 +1,7 @@
 """Rasterising of one face: action units move features, Pillow paints them.
 
-Features are given in face coordinates (:mod:`fermoe.framing`). Vertices are rounded to whole pixels before painting
-and noise to whole grey levels after it, so that the same factors give the same bytes everywhere.
+Features are given in face coordinates (`Frame`). Vertices are rounded to whole pixels before painting and noise to
+whole grey levels after it, so that the same factors give the same bytes everywhere.
 """
 
 from __future__ import annotations
@@ -13,24 +13,27 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-FACE_TOP = -0.80
-"""Where the face box starts: above the highest brow, below the skull's top."""
+FRAMINGS = ("scene", "tight")
+UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 26)  # the action units that the drawing knows
+FULL_DROP = 0.22  # how far the fullest jaw drop lowers the chin, in half head heights
 
-
-FULL_DROP = 0.22
-"""How far the fullest jaw drop lowers the chin, in half head heights."""
-
-
-TURN = np.linspace(0, 2 * np.pi, 49)[:-1]
-"""The angles of an outline's 48 points."""
-
-
+_FACE_TOP = -0.80  # where the face box starts: above the highest brow, below the skull's top
 _MARGIN = 2  # pixels around the outline, so that no blur carries the expression out of the box
+_TURN = np.linspace(0, 2 * np.pi, 49)[:-1]  # the angles of an outline's 48 points
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)[::2]
+_SPAN = np.linspace(-1, 1, 17)
+_HALF = np.linspace(0, 1, 7)
+
+Point = tuple[float, float]
+Colour = tuple[int, ...]  # RGB
+_SKIN = ((250, 222, 200), (236, 192, 160), (205, 152, 115), (156, 106, 76), (108, 72, 54))
+_HAIR = ((28, 24, 24), (62, 42, 30), (110, 72, 42), (150, 70, 34), (206, 168, 104), (150, 148, 146))
+_IRIS = ((62, 38, 22), (92, 62, 36), (86, 112, 70), (72, 112, 152))
 
 
 def head_outline(f: Mapping[str, Any], drop: float) -> np.ndarray:
     """The head's outline (48, 2) with the chin lowered by `drop`."""
-    x, y = np.cos(TURN), np.sin(TURN)
+    x, y = np.cos(_TURN), np.sin(_TURN)
     power = np.where(y > 0, 0.95 - 0.3 * f["jaw_width"], 0.95)
     x = f["face_width"] * np.sign(x) * np.abs(x) ** power * (1 - 0.12 * np.clip(y, 0, 1))
     share = np.clip((y - 0.25) / 0.6, 0, 1)  # a dropping jaw moves nothing above the nose tip
@@ -40,18 +43,18 @@ def head_outline(f: Mapping[str, Any], drop: float) -> np.ndarray:
 class Frame:
     """Where a face lies in its picture: face coordinates to pixels."""
 
-    def __init__(self, f: Mapping[str, Any], framing: str, size: int) -> None:
-        self.f, self.size = f, size
+    def __init__(self, f: Mapping[str, Any]) -> None:
+        self.f, size = f, f["size"]
         roll = math.radians(f["roll"])
         self.turn = np.array([[math.cos(roll), math.sin(roll)], [-math.sin(roll), math.cos(roll)]])
         yaw, pitch = math.radians(f["yaw"]), math.radians(f["pitch"])
         self.yaw, self.pitch = (math.cos(yaw), math.sin(yaw)), math.sin(pitch)
         outline = head_outline(f, FULL_DROP)
-        outline[:, 1] = np.maximum(outline[:, 1], FACE_TOP)
+        outline[:, 1] = np.maximum(outline[:, 1], _FACE_TOP)
         turned = outline @ self.turn
         low, high = turned.min(axis=0), turned.max(axis=0)
-        if framing == "scene":
-            self.scale = f["face_height"] * size / (1 + FULL_DROP - FACE_TOP)
+        if f["framing"] == "scene":
+            self.scale = f["face_height"] * size / (1 + FULL_DROP - _FACE_TOP)
             spare = size - 2 * (_MARGIN + 1) - (high - low) * self.scale
             # Hair above and a neck below need some room, as in a picture that somebody composed.
             share = np.array([0.1 + 0.8 * f["place_x"], 0.35 + 0.45 * f["place_y"]])
@@ -76,46 +79,13 @@ class Frame:
         return np.stack([x * cosine + z * sine, y + z * self.pitch], axis=1)
 
 
-FRAMINGS = ("scene", "tight")
-
-
-Colour = tuple[int, int, int]
-
-
-Point = tuple[float, float]
-
-
-UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 26)
-"""The action units that the drawing knows."""
-
-
-_CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], axis=1)[::2]
-
-
-_SPAN = np.linspace(-1, 1, 17)
-
-
-_HALF = np.linspace(0, 1, 7)
-
-
-_SKIN = ((250, 222, 200), (236, 192, 160), (205, 152, 115), (156, 106, 76), (108, 72, 54))
-
-
-_HAIR = ((28, 24, 24), (62, 42, 30), (110, 72, 42), (150, 70, 34), (206, 168, 104), (150, 148, 146))
-
-
-_IRIS = ((62, 38, 22), (92, 62, 36), (86, 112, 70), (72, 112, 152))
-
-
 def _mix(one: Colour, other: Colour, share: float) -> Colour:
     """`one` with `share` (0 to 1) of `other`."""
-    r, g, b = (round(a + (c - a) * share) for a, c in zip(one, other, strict=True))
-    return r, g, b
+    return tuple(round(a + (c - a) * share) for a, c in zip(one, other, strict=True))
 
 
 def _scale(colour: Colour, factor: float) -> Colour:
-    r, g, b = (max(0, min(255, round(value * factor))) for value in colour)
-    return r, g, b
+    return tuple(max(0, min(255, round(value * factor))) for value in colour)
 
 
 def _ramp(colours: tuple[Colour, ...], position: float) -> Colour:
@@ -128,13 +98,12 @@ def _ramp(colours: tuple[Colour, ...], position: float) -> Colour:
 class _Painter:
     """A face on a canvas `fine` times the picture's size."""
 
-    def __init__(self, f: Mapping[str, Any], framing: str, size: int) -> None:
-        self.f, self.framing, self.size = f, framing, size
-        self.fine = max(2, min(4, 384 // size))
-        self.frame = Frame(f, framing, size)
+    def __init__(self, f: Mapping[str, Any]) -> None:
+        self.f, self.frame, self.size = f, Frame(f), f["size"]
+        self.fine = max(2, min(4, 384 // self.size))
         self.unit = self.frame.scale * self.fine
         self.rng = np.random.default_rng(int(f["texture_seed"]))
-        self.image = Image.new("RGB", (size * self.fine, size * self.fine))
+        self.image = Image.new("RGB", (self.size * self.fine, self.size * self.fine))
         self.pen = ImageDraw.Draw(self.image)
         self.au = {unit: float(f[f"au_{unit}"]) for unit in UNITS}
         side = int(f["au_side"])
@@ -194,15 +163,10 @@ class _Painter:
             self.brow(sign)
         self.mouth()
         self.fringe()
-        {
-            "none": lambda: None,
-            "glasses": self.glasses,
-            "mask": self.mask,
-            "hair": self.lock,
-            "hand": self.hand,
-        }[self.f["occlusion"]]()
+        if self.f["occlusion"] != "none":
+            getattr(self, f"cover_{self.f['occlusion']}")()
         small = self.image.reduce(self.fine)
-        if self.framing == "tight":
+        if self.f["framing"] == "tight":
             small = small.convert("L")
         return self.lit(np.asarray(small.filter(ImageFilter.BoxBlur(self.f["blur"])), dtype=np.float32))
 
@@ -214,8 +178,8 @@ class _Painter:
         if kind == "gradient":
             for i in range(1, 25):
                 self.pen.rectangle((0, side * i // 25, side, side), fill=_mix(first, second, i / 24))
-        reach = {"plain": 0.0, "gradient": 0.0, "shapes": 0.45, "clutter": 0.16}[kind] * side
-        for i in range({"plain": 0, "gradient": 0, "shapes": 6, "clutter": 30}[kind]):
+        number, reach = {"shapes": (6, 0.45 * side), "clutter": (30, 0.16 * side)}.get(kind, (0, 0.0))
+        for i in range(number):
             x, y, w, h = (places[i] * (side, side, reach, reach)).tolist()
             paint = self.pen.rectangle if i % 2 else self.pen.ellipse
             paint([round(edge) for edge in (x - w, y - h, x + w, y + h)], fill=tuple(colours[i]))
@@ -244,7 +208,7 @@ class _Painter:
         outline = head_outline(f, FULL_DROP * self.au[26])
         if f["hair_style"] != "bald":
             self.fill(np.minimum(_CIRCLE * (wide + 0.07, 1.02) + (0, -0.10), (9, 0.05)), self.hair)
-            outline[:, 1] = np.maximum(outline[:, 1], FACE_TOP + 0.02 + 0.2 * np.abs(outline[:, 0]))
+            outline[:, 1] = np.maximum(outline[:, 1], _FACE_TOP + 0.02 + 0.2 * np.abs(outline[:, 0]))
         for shrink, shade in ((1.0, 0.84), (0.95, 0.90), (0.90, 0.95), (0.84, 1.0)):
             self.fill(outline * (shrink, 0.75 + 0.25 * shrink), self.tone(shade))
         self.oval((0, -0.56), (0.40, 0.13), _mix(self.skin, self.light, 0.6))
@@ -360,9 +324,9 @@ class _Painter:
                 top, tip = [(part, -1.0), (part, -0.82), (0.8 * edge, -0.5)], (1.02 * edge, 0.1)
                 self.fill([*top, tip, (1.12 * edge, -0.2), (edge, -0.8)], self.hair)
 
-    # What covers a part of the face: where and how depends on no action unit.
+    # What covers a part of the face, by occlusion: where and how depends on no action unit.
 
-    def glasses(self) -> None:
+    def cover_glasses(self) -> None:
         shade, half, apart = self.f["occlusion_shade"], self.f["eye_size"], self.f["eye_spacing"]
         rim = _ramp(((20, 20, 24), (90, 60, 40), (170, 40, 40)), shade)
         for sign in (-1, 1):
@@ -373,7 +337,7 @@ class _Painter:
             self.stroke([(sign * (apart + 1.4 * half), -0.02), (sign * self.f["face_width"], -0.04)], rim, 0.04)
         self.stroke([(-0.10, -0.02), (0.0, -0.05), (0.10, -0.02)], rim, 0.04, 0.08)
 
-    def mask(self) -> None:
+    def cover_mask(self) -> None:
         cloth = _ramp(((40, 42, 48), (120, 170, 200), (235, 238, 240)), self.f["occlusion_shade"])
         cover = head_outline(self.f, FULL_DROP) * 0.98
         cover[:, 1] = np.maximum(cover[:, 1], 0.22 + 0.06 * np.abs(cover[:, 0]))
@@ -381,13 +345,13 @@ class _Painter:
         for y in (0.5, 0.66):
             self.stroke([(-0.5, y - 0.05), (0.0, y), (0.5, y - 0.05)], _scale(cloth, 0.8), 0.02)
 
-    def lock(self) -> None:
+    def cover_hair(self) -> None:
         wide, reach = self.f["face_width"], 0.2 + 0.25 * self.f["occlusion_shade"]
         inner = [(-0.3, -1.05), (0.1, -0.4), (wide - 0.42, reach - 0.1), (wide - 0.2, reach + 0.35)]
         outer = [(wide, 0.2), (wide + 0.06, -0.4), (0.4 * wide, -1.08)]
         self.fill(np.array([*inner, *outer]) * (self.f["side"], 1), self.hair)
 
-    def hand(self) -> None:
+    def cover_hand(self) -> None:
         shade, sign = self.f["occlusion_shade"], self.f["side"]
         at = np.array([0.15 + 0.25 * shade, 0.75 - 0.5 * shade])
         skin = self.tone(0.92)
@@ -411,12 +375,10 @@ class _Painter:
         return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
 
 
-def draw_face(factors: Mapping[str, Any], framing: str | None = None, size: int | None = None) -> np.ndarray:
-    """Draw one row of :func:`fermoe.synthetic.face_table` (a mapping or a pandas row).
+def draw_face(factors: Mapping[str, Any]) -> np.ndarray:
+    """Draw one row of `fermoe.data.synthetic.face_table` (a mapping or a pandas row).
 
-    Returns uint8: (size, size, 3) RGB for "scene", (size, size) grey for "tight". `framing` and `size` stand
-    in for the row's own; the row's boxes hold for its own only.
+    Returns uint8: (size, size, 3) RGB for "scene", (size, size) grey for "tight".
     """
     # Plain numbers: Pillow takes no NumPy scalars everywhere.
-    row = {name: value.item() if isinstance(value, np.generic) else value for name, value in factors.items()}
-    return _Painter(row, framing or str(row["framing"]), size or int(row["size"])).picture()
+    return _Painter({k: v.item() if isinstance(v, np.generic) else v for k, v in factors.items()}).picture()

@@ -1,21 +1,29 @@
-"""One row of a dataset → its picture: an image file read the same way everywhere, or a drawn face."""
+"""Rows of a dataset → their pictures: image files read the same way everywhere, or drawn faces; one or many."""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pandas as pd
+from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from fermoe.data.drawing import draw_face
 from fermoe.errors import UserError
 
-MAX_PIXELS = 64_000_000
-"""Larger files are refused before they are decoded: no face dataset holds 64-megapixel images."""
+MAX_PIXELS = 64_000_000  # larger files are refused before they are decoded: no face dataset holds such images
+CHUNK = 64  # rows that a worker takes at once
 
+Row = dict[str, Any]  # of a dataset's table, by column
+T = TypeVar("T")
 
 # Pillow warns about what it mends or skips; here a file is read or refused, and nothing is said in between.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -44,16 +52,13 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
             if image.mode.startswith("I;16") or image.mode in ("I", "F"):
                 image = _scale_to_8_bit(image)
             return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except UnreadableImage:
-        raise
     except FileNotFoundError:
         raise UnreadableImage("image file not found", where=path, fix="restore it, or --skip-unreadable") from None
-    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         # Pillow's decoders raise all of these on damaged files.
         reason = str(error).replace(str(path), "").replace("''", "").strip() or type(error).__name__
-        raise UnreadableImage(
-            f"unreadable image ({reason})", where=path, fix="replace it, or --skip-unreadable"
-        ) from None
+        what = f"unreadable image ({reason})"
+        raise UnreadableImage(what, where=path, fix="replace it, or --skip-unreadable") from None
 
 
 def _scale_to_8_bit(image: Image.Image) -> Image.Image:
@@ -69,6 +74,43 @@ def _scale_to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
 
 
+def is_drawn(row: Mapping[str, Any] | pd.DataFrame) -> bool:
+    """Whether a row, or a whole table, is of drawn faces, which carry their factors, and not of files."""
+    return "framing" in row
+
+
 def picture(row: Mapping[str, Any], channels: int) -> np.ndarray:
-    """uint8 (H, W) for one channel, (H, W, 3) RGB for three. Synthetic rows carry their factors."""
-    return draw_face(row) if "framing" in row else read_image(row["path"], channels)
+    """uint8 (H, W) for one channel, (H, W, 3) RGB for three."""
+    return draw_face(row) if is_drawn(row) else read_image(row["path"], channels)
+
+
+def map_images(
+    function: Callable[[Row], T],
+    table: pd.DataFrame,
+    title: str,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    processes: bool | None = None,
+) -> Iterator[T]:
+    """`function` of each row of a dataset's table, in order, on all cores or by as many `workers`.
+
+    Decoding a file releases the interpreter lock, so threads do; drawing a face is Python and needs `processes` (by
+    default, where faces are drawn) to run side by side. Those are spawned: forking a process that runs PyTorch's
+    threads can dead-lock.
+    """
+    rows: list[Row] = table.to_dict("records")
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    workers = max(1, min(workers or os.cpu_count() or 1, len(chunks)))
+    drawn = is_drawn(table) if processes is None else processes
+    pool: Executor = ThreadPoolExecutor(workers)
+    if drawn and workers > 1:
+        pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    with pool, tqdm(total=len(rows), desc=title, unit="image", disable=not progress) as bar:
+        for results in pool.map(partial(_of_each, function), chunks):
+            yield from results
+            bar.update(len(results))
+
+
+def _of_each(function: Callable[[Row], T], rows: Sequence[Row]) -> list[T]:
+    return [function(row) for row in rows]

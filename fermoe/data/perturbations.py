@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,15 +22,11 @@ from torchvision.transforms.v2 import functional as tv
 from fermoe.errors import UserError
 
 GREY = 0.5
-
-
 SEVERITIES = (1, 2, 3, 4, 5)
-
 
 # Where the eyes and the mouth lie in an upright picture that the face fills, as shares of its width and height: used
 # for photographs, whose true boxes nobody knows. x0, y0, x1, y1.
 USUAL_BOXES = {"eyes": (0.14, 0.20, 0.86, 0.48), "mouth": (0.26, 0.64, 0.74, 0.90)}
-
 
 Boxes = Mapping[str, np.ndarray]
 """By part ("eyes", "mouth"): (N, 4) pixels x0, y0, x1, y1."""
@@ -67,15 +64,11 @@ def _covered(batch: Batch, x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Te
     return batch.images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], GREY)
 
 
-def _cover_part(part: str) -> Callable[[Batch, float], Tensor]:
+def _cover(part: str, batch: Batch, share: float) -> Tensor:
     """Cover the middle of a part's box, `share` of its area."""
-
-    def apply(batch: Batch, share: float) -> Tensor:
-        x0, y0, x1, y1 = torch.from_numpy(np.asarray(batch.boxes[part], dtype=np.float32)).unbind(1)
-        x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, math.sqrt(share) / 2
-        return _covered(batch, x - half * (x1 - x0), y - half * (y1 - y0), x + half * (x1 - x0), y + half * (y1 - y0))
-
-    return apply
+    x0, y0, x1, y1 = torch.from_numpy(np.asarray(batch.boxes[part], dtype=np.float32)).unbind(1)
+    x, y, half = (x0 + x1) / 2, (y0 + y1) / 2, math.sqrt(share) / 2
+    return _covered(batch, x - half * (x1 - x0), y - half * (y1 - y0), x + half * (x1 - x0), y + half * (y1 - y0))
 
 
 def _cover_patch(batch: Batch, share: float) -> Tensor:
@@ -119,26 +112,26 @@ def _rotate(batch: Batch, degrees: float) -> Tensor:
     return torch.where(left, one, other)
 
 
+def _of_images(change: Callable[[Tensor, float], Tensor]) -> Callable[[Batch, float], Tensor]:
+    return lambda batch, value: change(batch.images, value)
+
+
 PERTURBATIONS: dict[str, Perturbation] = {
-    "occluded eyes": Perturbation("occlusion", "share of the box", (0.2, 0.4, 0.6, 0.8, 1.0), _cover_part("eyes")),
-    "occluded mouth": Perturbation("occlusion", "share of the box", (0.2, 0.4, 0.6, 0.8, 1.0), _cover_part("mouth")),
+    "occluded eyes": Perturbation("occlusion", "share of the box", (0.2, 0.4, 0.6, 0.8, 1.0), partial(_cover, "eyes")),
+    "occluded mouth": Perturbation(
+        "occlusion", "share of the box", (0.2, 0.4, 0.6, 0.8, 1.0), partial(_cover, "mouth")
+    ),
     "random patch": Perturbation("occlusion", "share of the picture", (0.03, 0.07, 0.13, 0.21, 0.32), _cover_patch),
-    "brightness": Perturbation(
-        "light", "factor", (0.8, 0.6, 0.45, 0.3, 0.18), lambda b, value: tv.adjust_brightness(b.images, value)
-    ),
-    "gamma": Perturbation(
-        "light", "exponent", (1.3, 1.7, 2.2, 3.0, 4.0), lambda b, value: tv.adjust_gamma(b.images, value)
-    ),
-    "contrast": Perturbation(
-        "light", "factor", (0.75, 0.55, 0.4, 0.27, 0.16), lambda b, value: tv.adjust_contrast(b.images, value)
-    ),
+    "brightness": Perturbation("light", "factor", (0.8, 0.6, 0.45, 0.3, 0.18), _of_images(tv.adjust_brightness)),
+    "gamma": Perturbation("light", "exponent", (1.3, 1.7, 2.2, 3.0, 4.0), _of_images(tv.adjust_gamma)),
+    "contrast": Perturbation("light", "factor", (0.75, 0.55, 0.4, 0.27, 0.16), _of_images(tv.adjust_contrast)),
     "side lighting": Perturbation("light", "loss at the dark side", (0.3, 0.5, 0.7, 0.85, 1.0), _side_light),
     "blur": Perturbation("camera", "σ, % of the side", (0.8, 1.4, 2.2, 3.2, 4.5), _blur),
     "noise": Perturbation("camera", "standard deviation", (0.03, 0.06, 0.1, 0.15, 0.22), _noise),
     "JPEG": Perturbation("camera", "quality", (50, 30, 18, 10, 5), _jpeg),
     "rotation": Perturbation("camera", "degrees", (5, 10, 17, 25, 35), _rotate),
 }
-"""By name; the names of occlusions and lights hold the words that the rule of claim C7 looks for."""
+"""By name: a new perturbation is one entry."""
 
 
 def usual_boxes(images: int, size: int) -> dict[str, np.ndarray]:
@@ -162,5 +155,4 @@ def perturb(name: str, severity: int, images: Tensor, boxes: Boxes, places: np.n
         return images
     seeds = [zlib.crc32(f"{seed}/{name}/{severity}/{place}".encode()) for place in places]
     batch = Batch(images, boxes, [torch.Generator().manual_seed(value) for value in seeds])
-    perturbation = PERTURBATIONS[name]
-    return perturbation.apply(batch, perturbation.values[severity - 1])
+    return PERTURBATIONS[name].apply(batch, PERTURBATIONS[name].values[severity - 1])

@@ -1,7 +1,7 @@
 """The embedded dataset: faces drawn from facial action units, with every factor of every image known.
 
-A table row holds all that :func:`fermoe.drawing.draw_face` needs. Only the ``au_*`` columns depend on the
-class, so a model that is right has looked at what the action units moved.
+A table row holds all that `fermoe.data.drawing.draw_face` needs. Only the `au_*` columns depend on the class, so a
+model that is right has looked at what the action units moved.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fermoe.data.drawing import FRAMINGS, FULL_DROP, UNITS, Frame, draw_face
+from fermoe.data.drawing import FRAMINGS, FULL_DROP, UNITS, Frame
 from fermoe.errors import UserError
-
-__all__ = ["ACTION_UNITS", "EMOTIONS", "SyntheticConfig", "draw_face", "face_table", "labels_of"]
-
 
 ACTION_UNITS: dict[str, tuple[int, ...]] = {
     "anger": (4, 5, 7, 23),
@@ -32,18 +29,11 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
 }
 """The action units of each emotion; contempt's move one side of the face only."""
 
-
 EMOTIONS: tuple[str, ...] = tuple(sorted(ACTION_UNITS))
 
-
 _DEFAULT_SIZE = {"scene": 128, "tight": 48}
-
-
 _GOLDEN = (math.sqrt(5) - 1) / 2
-
-
 _FRONTAL = {"roll": 12.0, "yaw": 12.0, "pitch": 8.0}
-
 
 # The order of these tables is the order of the random draws: append to them, never reorder, or every
 # published image changes. Lengths are in half head heights, angles in degrees.
@@ -75,21 +65,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "blur": (0.0, 0.8),  # box radius, pixels
     "expressiveness": (0.45, 1.0),  # how far an expression, if any, goes
 }
-
-
 _CENTRED = {"roll": 24.0, "yaw": 26.0, "pitch": 14.0}  # largest angle; small ones are commoner
-
-
 _CHOICES: dict[str, tuple[str, ...]] = {
     "hair_style": ("short", "short", "long", "bun", "curly", "bald"),
     "background": ("plain", "gradient", "shapes", "clutter"),
     "occlusion": ("glasses", "hand", "mask", "hair"),
 }
-
-
 _EXTRA = ("place_x", "place_y", "occlusion_shade", "occluded", "side", "texture")
-
-
 _COLUMNS = (*_RANGES, *_CENTRED, *_CHOICES, *_EXTRA, *(f"au_{unit}" for unit in UNITS))
 
 
@@ -111,36 +93,36 @@ class SyntheticConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        def refuse(field: str, fix: str) -> None:
-            value = getattr(self, field)
-            raise UserError(f"{field} = {value!r} cannot be used", where="SyntheticConfig", fix=fix)
-
-        for field, least in (("train", 1), ("test", 0), ("seed", 0)):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                refuse(field, f"give a whole number of at least {least}")
-        if self.framing not in FRAMINGS:
-            refuse("framing", f"give one of {', '.join(FRAMINGS)}")
-        if self.size is None:
+        if self.size is None and self.framing in FRAMINGS:
             object.__setattr__(self, "size", _DEFAULT_SIZE[self.framing])
-        elif isinstance(self.size, bool) or not isinstance(self.size, int) or not 32 <= self.size <= 512:
-            refuse("size", "give a whole number of pixels from 32 to 512, or None")
         object.__setattr__(self, "labels", tuple(self.labels))
-        if not self.labels or len(set(self.labels)) < len(self.labels) or set(self.labels) - set(EMOTIONS):
-            refuse("labels", f"give different names out of {', '.join(EMOTIONS)}")
-        if self.proportions is not None:
-            weights = list(self.proportions.values())
-            if set(self.proportions) != set(self.labels) or not all(0 < w < math.inf for w in weights):
-                refuse("proportions", "give a positive weight for each label and for nothing else")
-        if not 0 <= self.occluded <= 1:
-            refuse("occluded", "give a share from 0 to 1")
+        names, weights = set(self.labels), self.proportions
+        weighed = weights is None or (set(weights) == names and all(0 < w < math.inf for w in weights.values()))
+        named = names and len(names) == len(self.labels) and names <= set(EMOTIONS)
+        for field, good, fix in (
+            ("train", _whole(self.train, 1), "give a whole number of at least 1"),
+            ("test", _whole(self.test, 0), "give a whole number of at least 0"),
+            ("seed", _whole(self.seed, 0), "give a whole number of at least 0"),
+            ("framing", self.framing in FRAMINGS, f"give one of {', '.join(FRAMINGS)}"),
+            ("size", _whole(self.size, 32, 512), "give a whole number of pixels from 32 to 512, or None"),
+            ("labels", named, f"give different names out of {', '.join(EMOTIONS)}"),
+            ("proportions", weighed, "give a positive weight for each label and for nothing else"),
+            ("occluded", 0 <= self.occluded <= 1, "give a share from 0 to 1"),
+        ):
+            if not good:
+                value = getattr(self, field)
+                raise UserError(f"{field} = {value!r} cannot be used", where="SyntheticConfig", fix=fix)
+
+
+def _whole(value: Any, low: int, high: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def labels_of(config: SyntheticConfig, indices: np.ndarray) -> np.ndarray:
     """The labels (int64, positions in `config.labels`) of `indices` (n,).
 
-    A golden-ratio sequence through the inverse cumulative distribution keeps each prefix of the indices
-    balanced, however many there are in all.
+    A golden-ratio sequence through the inverse cumulative distribution keeps each prefix of the indices balanced,
+    however many there are in all.
     """
     weights = [1.0 if config.proportions is None else config.proportions[name] for name in config.labels]
     edges = np.cumsum(weights) / np.sum(weights)
@@ -172,15 +154,12 @@ def _factors(config: SyntheticConfig, indices: np.ndarray) -> dict[str, np.ndarr
 
 def _boxes(f: Mapping[str, Any]) -> dict[str, int]:
     """The box columns of one row of factors `f`."""
-    frame = Frame(f, f["framing"], f["size"])
+    frame = Frame(f)
     face = np.clip([np.floor(frame.box[0]), np.ceil(frame.box[1])], 0, f["size"])
     eyes, brows = f["eye_spacing"] + f["eye_size"] + 0.08, -f["brow_height"] - 0.17
     lips, wide = f["mouth_height"], f["mouth_width"] + 0.10
     found = {"face": face}
-    for name, x, top, low in (
-        ("eyes", eyes, brows, 0.16),
-        ("mouth", wide, lips - 0.16, lips + 0.14 + FULL_DROP),
-    ):
+    for name, x, top, low in (("eyes", eyes, brows, 0.16), ("mouth", wide, lips - 0.16, lips + 0.14 + FULL_DROP)):
         rim = frame.pixels(frame.rotated(np.array([(u * x, y) for u in (-1, 0, 1) for y in (top, low)])))
         found[name] = np.clip([np.floor(rim.min(axis=0)), np.ceil(rim.max(axis=0))], *face)
     corners = ("x0", "y0", "x1", "y1")
@@ -190,12 +169,12 @@ def _boxes(f: Mapping[str, Any]) -> dict[str, int]:
 def face_table(config: SyntheticConfig) -> pd.DataFrame:
     """One row per image, in the order of the indices; train first, then test.
 
-    Columns: index, path (unique, names no file), label (position in `config.labels`), emotion, split ("train"
-    or "test"), framing, size, seed; the factors of identity, pose, light, occlusion and background;
-    au_1 ... au_26, intensities from 0 (absent) to 1; au_side, the side of a one-sided expression (-1 the
-    picture's left, 1 its right, before roll; 0 for both); and three boxes, `face`, `eyes` (with the brows)
-    and `mouth`, each as _x0, _y0, _x1, _y1 in whole pixels, the last column and row excluded. The boxes have
-    room for the fullest movement of every action unit, and so do not depend on the class.
+    Columns: index, path (unique, names no file), label (position in `config.labels`), emotion, split ("train" or
+    "test"), framing, size, seed; the factors of identity, pose, light, occlusion and background; au_1 ... au_26,
+    intensities from 0 (absent) to 1; au_side, the side of a one-sided expression (-1 the picture's left, 1 its right,
+    before roll; 0 for both); and three boxes, `face`, `eyes` (with the brows) and `mouth`, each as _x0, _y0, _x1, _y1
+    in whole pixels, the last column and row excluded. The boxes have room for the fullest movement of every action
+    unit, and so do not depend on the class.
     """
     indices = np.arange(config.train + config.test)
     label = labels_of(config, indices)
@@ -205,18 +184,9 @@ def face_table(config: SyntheticConfig) -> pd.DataFrame:
         having = [name for name, units in ACTION_UNITS.items() if unit in units]
         factors[f"au_{unit}"] = np.where(np.isin(emotion, having), factors[f"au_{unit}"], 0.0)
     factors["au_side"] = np.where(emotion == "contempt", factors["side"], 0)
-    table = pd.DataFrame(
-        {
-            "index": indices,
-            "path": [f"synthetic/{config.framing}/{config.seed}/{index:06d}" for index in indices],
-            "label": label,
-            "emotion": emotion,
-            "split": np.where(indices < config.train, "train", "test"),
-            "framing": config.framing,
-            "size": config.size,
-            "seed": config.seed,
-            **factors,
-        }
-    )
-    placed = [_boxes(row) for row in table.to_dict("records")]
-    return pd.concat([table, pd.DataFrame(placed)], axis=1)
+    paths = [f"synthetic/{config.framing}/{config.seed}/{index:06d}" for index in indices]
+    split = np.where(indices < config.train, "train", "test")
+    each = {"index": indices, "path": paths, "label": label, "emotion": emotion, "split": split}
+    all_alike = {"framing": config.framing, "size": config.size, "seed": config.seed}
+    table = pd.DataFrame({**each, **all_alike, **factors})
+    return table.join(pd.DataFrame([_boxes(row) for row in table.to_dict("records")]))

@@ -17,8 +17,6 @@ from torch import Tensor
 from fermoe.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
 VGGFACE2_MEAN_BGR = (91.4953, 103.8827, 131.0912)  # keras_vggface, preprocess_input version 2
 
 
@@ -34,7 +32,7 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     # What the VGGFace2 weights were trained on: BGR from 0 to 255 minus the channel means.
     "vggface2": lambda x: x.flip(1) * 255.0 - _constant(VGGFACE2_MEAN_BGR, x),
 }
-
+"""By name: a new normalisation is one entry."""
 
 AUGMENTATIONS = ("none", "augment")
 
@@ -75,6 +73,7 @@ def augment(images: Tensor, generator: torch.Generator, settings: Augmentation |
 
     Drawing on the CPU keeps the augmentations of a seed the same on every device.
     """
+    # Not torchvision's transforms: they draw one set of parameters a call, the same for a whole batch.
     settings = settings or Augmentation()
     n, _, height, width = images.shape
 
@@ -95,10 +94,7 @@ def augment(images: Tensor, generator: torch.Generator, settings: Augmentation |
     aspect = torch.exp(uniform(-math.log(2), math.log(2)) / 2)
     half_h, half_w = side * aspect / 2, side / aspect / 2
     y, x = uniform(0, 1), uniform(0, 1)
-    rows = (torch.arange(height) + 0.5) / height
-    columns = (torch.arange(width) + 0.5) / width
-    inside = ((rows - y[:, None]).abs() < half_h[:, None])[:, :, None] & (
-        (columns - x[:, None]).abs() < half_w[:, None]
-    )[:, None, :]
-    hole = (inside & erased[:, None, None])[:, None].to(images.device)  # (N, 1, H, W)
-    return images.masked_fill(hole, 0.5)
+    rows = ((torch.arange(height) + 0.5) / height - y[:, None]).abs() < half_h[:, None]  # (N, H)
+    columns = ((torch.arange(width) + 0.5) / width - x[:, None]).abs() < half_w[:, None]  # (N, W)
+    hole = erased[:, None, None] & rows[:, :, None] & columns[:, None, :]
+    return images.masked_fill(hole[:, None].to(images.device), 0.5)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from fermoe.data.datasets import Dataset
 from fermoe.errors import UserError
 from fermoe.evidence.table import Table
 from fermoe.stats import wilson_interval
@@ -52,23 +53,23 @@ def _intersection(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.concatenate([np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])], axis=1)
 
 
-def crop_quality(table: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
+def crop_quality(dataset: Dataset, detections: pd.DataFrame) -> pd.DataFrame:
     """The crop against the true face box, for the images with a detection.
 
     Args:
-        table: rows with a true box, `face_x0` to `face_y1` (the synthetic faces).
-        detections: of `detect_faces`, in the table's order.
+        dataset: one with true boxes (the synthetic faces).
+        detections: of `detect_faces`, in the dataset's order.
 
     Returns:
         One row per detected image: image, iou (of crop and face), detector_iou (of the detector's own box, before
         the rule, and face), kept (share of the face inside the crop), background (share of the crop outside the
         face), crop_side (square root of the crop's share of the picture).
     """
-    if "face_x0" not in table:
+    if not dataset.has_boxes:
         raise UserError("the crop cannot be judged without true face boxes", fix="only the synthetic dataset has them")
     found = (detections["outcome"] == "detected").to_numpy()
     boxes = detections[found]
-    face = table.loc[found, ["face_x0", "face_y0", "face_x1", "face_y1"]].to_numpy(dtype=float)
+    face = dataset.table.loc[found, ["face_x0", "face_y0", "face_x1", "face_y1"]].to_numpy(dtype=float)
     crop = boxes[["x0", "y0", "x1", "y1"]].to_numpy(dtype=float)
     shared, area = box_area(_intersection(crop, face)), box_area(crop)
     return pd.DataFrame(
@@ -103,30 +104,32 @@ def _rate(detected: pd.Series) -> dict[str, float]:
     return {"images": images, "detected": found, "rate": found / images, "ci_low": low, "ci_high": high}
 
 
-def detection_table(table: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
+def detection_table(dataset: Dataset, detections: pd.DataFrame) -> pd.DataFrame:
     """Detection rate by split and class, with 95 % Wilson intervals: the rows of crops.csv (`COLUMNS`).
 
     `framing` is the synthetic one, or "original" for images from files; the label "all" pools the classes. A box
     that gives an empty crop counts as not detected: the whole image is used, as without a box.
     """
+    table = dataset.table
     found = pd.Series((detections["outcome"] == "detected").to_numpy(), index=table.index)
-    framing = table["framing"].iloc[0] if "framing" in table and len(table) else "original"
+    framing = table["framing"].iloc[0] if dataset.drawn and len(dataset) else "original"
     rows = []
     for split in ("train", "test"):
         inside = table["split"] == split
-        for label in (*table.attrs["labels"], ALL):
+        for label in (*dataset.labels, ALL):
             chosen = found[inside & ((table["emotion"] == label) | (label == ALL))]
             if len(chosen):
-                start = {"dataset": table.attrs["name"], "framing": framing, "split": split, "label": label}
+                start = {"dataset": dataset.name, "framing": framing, "split": split, "label": label}
                 rows.append({**start, **_rate(chosen)})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def detection_by_factor(table: pd.DataFrame, detections: pd.DataFrame) -> pd.DataFrame:
+def detection_by_factor(dataset: Dataset, detections: pd.DataFrame) -> pd.DataFrame:
     """Detection rate by what is known of each synthetic face: pose, light, skin tone, occlusion, class.
 
     Columns factor, value, images, detected, rate, ci_low, ci_high; bins without images are left out.
     """
+    table = dataset.table
     found = pd.Series((detections["outcome"] == "detected").to_numpy(), index=table.index)
     groups: list[tuple[str, str, pd.Series]] = []
     for column, name, unit, edges in _FACTORS:

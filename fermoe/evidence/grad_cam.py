@@ -121,11 +121,9 @@ def explain_run(
     config, rows = trained.config, trained.rows(images)
     pictures, labels = trained.images(rows), trained.labels(rows)
     names = {key: getattr(config, key) for key in KEY} | {"run": trained.name}
-    table = trained.data.table.iloc[rows]
-    table.attrs = trained.data.table.attrs
-    boxes = {}
-    if "face_x0" in table:
-        boxes = boxes_in_crop(table, str(config.test_crop), pictures.shape[-1])
+    dataset, boxes = trained.data.dataset.subset(rows), {}
+    if dataset.has_boxes:
+        boxes = boxes_in_crop(dataset, str(config.test_crop), pictures.shape[-1])
 
     def predict(changed: Tensor) -> Tensor:
         return trained.predict(changed).logits

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fermoe.data.datasets import Dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import UserError
 from fermoe.network.large_kernel import same_padding
@@ -242,29 +242,29 @@ def _cover(low: Floats, high: Floats, size: int) -> Floats:
     return np.clip(np.minimum(high[:, None], start + 1) - np.maximum(low[:, None], start), 0, 1)
 
 
-def boxes_in_crop(table: pd.DataFrame, crop: str, size: int) -> dict[str, Floats]:
+def boxes_in_crop(dataset: Dataset, crop: str, size: int) -> dict[str, Floats]:
     """The boxes of `PARTS` as the network sees them, (N, 4) each, in pixels of the crop resized to `size`.
 
-    `table` holds synthetic faces; `crop` is one of `CROPS`. What the crop cuts off is cut off the boxes.
+    `crop` is one of `CROPS`. What the crop cuts off is cut off the boxes.
 
     Raises:
-        UserError: the table has no true boxes.
+        UserError: the dataset has no true boxes.
     """
-    if "face_x0" not in table:
+    if not dataset.has_boxes:
         raise UserError("the parts of the face are not known", fix="only the synthetic dataset has true boxes")
-    crops = _crops(table, crop)
+    table, crops = dataset.table, _crops(dataset, crop)
     corner, scale = np.tile(crops[:, :2], 2), size / np.tile(crops[:, 2:] - crops[:, :2], 2)
     parts = {part: table[[f"{part}_{c}" for c in _CORNERS]].to_numpy(dtype=float) for part in PARTS}
     return {part: np.clip((box - corner) * scale, 0, size) for part, box in parts.items()}
 
 
-def _crops(table: pd.DataFrame, crop: str) -> Floats:
+def _crops(dataset: Dataset, crop: str) -> Floats:
     """What `fermoe.data.arrays` keeps of each original picture: (N, 4), as x0, y0, x1, y1."""
     if crop == "blazeface":
-        return detect_faces(table, progress=False)[list(_CORNERS)].to_numpy(dtype=float)
+        return detect_faces(dataset, progress=False)[list(_CORNERS)].to_numpy(dtype=float)
     if crop == "annotated":
-        return table[[f"face_{c}" for c in _CORNERS]].to_numpy(dtype=float)
-    whole = table["size"].to_numpy(dtype=float)
+        return dataset.table[[f"face_{c}" for c in _CORNERS]].to_numpy(dtype=float)
+    whole = dataset.table["size"].to_numpy(dtype=float)
     return np.stack([0 * whole, 0 * whole, whole, whole], axis=1)
 
 

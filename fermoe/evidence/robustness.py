@@ -77,10 +77,8 @@ def measure(
         return Outcomes((), conditions, np.zeros(0, np.int64), np.zeros((0, 1 + len(conditions), 0), np.uint8))
     first = trained[0]
     rows, size = first.rows(images), first.model.config.image_size
-    if "face_x0" in first.data.table:
-        table = first.data.table.iloc[rows].copy()
-        table.attrs = first.data.table.attrs
-        boxes = boxes_in_crop(table, str(first.config.test_crop), size)
+    if first.data.dataset.has_boxes:
+        boxes = boxes_in_crop(first.data.dataset.subset(rows), str(first.config.test_crop), size)
     else:
         boxes = usual_boxes(len(rows), size)
     predicted = np.zeros((len(trained), 1 + len(conditions), len(rows)), np.uint8)
@@ -224,11 +222,9 @@ def _interval(replicates: Floats) -> tuple[float, float]:
 
 def example_face(size: int, seed: int = 8) -> tuple[Tensor, Boxes]:
     """A synthetic face, cropped to its true box, as (3, size, size) in [0, 1], and its boxes by part (1, 4)."""
-    table = load_dataset("synthetic", train=1, test=seed + 1)
-    row = table.iloc[[-1]]
-    row.attrs = table.attrs
-    array = pixels(table, "annotated", size, workers=1, progress=False)[row.index]
-    return as_images(torch.from_numpy(array))[0], boxes_in_crop(row, "annotated", size)
+    faces = load_dataset("synthetic", train=1, test=seed + 1)
+    array = pixels(faces, "annotated", size, workers=1, progress=False)[[-1]]
+    return as_images(torch.from_numpy(array))[0], boxes_in_crop(faces.subset([-1]), "annotated", size)
 
 
 TABLE = Table(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from fermoe.data.images import picture
+from fermoe.data.datasets import Dataset
 from fermoe.evidence.crops import detector_boxes
 from fermoe.plots.data import _GAP, SIDE, _require_drawn, _show_sheet, _tile
 from fermoe.plots.style import COLOURS, MARKERS
@@ -24,22 +24,21 @@ BOXES = {
 
 
 def plot_crop_gallery(
-    table: pd.DataFrame, detections: pd.DataFrame, ax: Axes | None = None, title: str = "What the crop keeps"
+    dataset: Dataset, detections: pd.DataFrame, ax: Axes | None = None, title: str = "What the crop keeps"
 ) -> Axes:
     """Three rows, one column per image: the original, the boxes on it, and what the network would see.
 
-    `detections` are of `detect_faces`, in the table's order. Where nothing was detected the whole image is used.
+    `detections` are of `detect_faces`, in the dataset's order. Where nothing was detected the whole image is used.
     """
-    _require_drawn(table)
-    rows = table.to_dict("records")
-    channels = table.attrs["channels"]
-    originals, crops = [_tile(row) for row in rows], []
-    for row, (x0, y0, x1, y1) in zip(rows, detections[["x0", "y0", "x1", "y1"]].to_numpy(), strict=True):
-        image = picture(row, channels)[y0:y1, x0:x1]
+    _require_drawn(dataset)
+    pictures, table = [dataset.read(i) for i in range(len(dataset))], dataset.table
+    originals, crops = [_tile(image) for image in pictures], []
+    for whole, (x0, y0, x1, y1) in zip(pictures, detections[["x0", "y0", "x1", "y1"]].to_numpy(), strict=True):
+        image = whole[y0:y1, x0:x1]
         image = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         crops.append(np.stack([image] * 3, -1) if image.ndim == 2 else image)
     if ax is None:  # wider than a contact sheet, for the legend beside the title
-        _, ax = plt.subplots(figsize=(1.1 * len(rows) + 1.2, 4.4))
+        _, ax = plt.subplots(figsize=(1.1 * len(dataset) + 1.2, 4.4))
     ax = _show_sheet(ax, [originals, originals, crops], ["original", "boxes", "crop"])
     found = (detections["outcome"] == "detected").to_numpy()
     boxes = {
@@ -52,7 +51,7 @@ def plot_crop_gallery(
         for column, box in enumerate(boxes[name]):
             if not found[column] and name != "true face":
                 continue
-            x0, y0, x1, y1 = np.clip(box * SIDE / rows[column]["size"], 0, SIDE)
+            x0, y0, x1, y1 = np.clip(box * SIDE / table["size"].iloc[column], 0, SIDE)
             at = (x0 + column * step - 0.5, y0 + step - 0.5)
             ax.add_patch(Rectangle(at, x1 - x0, y1 - y0, fill=False, color=COLOURS[colour], ls=line, lw=1.8))
     handles = [Line2D([], [], color=COLOURS[c], ls=line, lw=1.8, label=name) for name, (c, line) in BOXES.items()]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from fermoe.data.images import picture
+from fermoe.data.datasets import Dataset
 from fermoe.errors import UserError
 from fermoe.plots.style import COLOURS, HATCHES, LINES, _axes, _colour, _finish, _hatch, _slant
 
@@ -37,15 +37,13 @@ SIDE = 128
 _GAP = 6
 
 
-def contact_rows(table: pd.DataFrame, per_label: int = 6) -> pd.DataFrame:
+def contact_rows(dataset: Dataset, per_label: int = 6) -> Dataset:
     """The first `per_label` images of each label, in label order."""
-    chosen = table[table.groupby("label").cumcount() < per_label].sort_values("label", kind="stable")
-    chosen.attrs = table.attrs
-    return chosen
+    labels = dataset.table["label"]
+    return dataset.subset(labels[labels.groupby(labels).cumcount() < per_label].sort_values(kind="stable").index)
 
 
-def _tile(row: dict[str, object]) -> np.ndarray:
-    image = picture(row, 1 if row["framing"] == "tight" else 3)
+def _tile(image: np.ndarray) -> np.ndarray:
     return _enlarged(np.stack([image] * 3, -1) if image.ndim == 2 else image)
 
 
@@ -79,16 +77,17 @@ def _show_sheet(ax: Axes | None, tiles: Sequence[Sequence[np.ndarray]], names: S
     return ax
 
 
-def _require_drawn(table: pd.DataFrame) -> None:
-    if "framing" not in table:
+def _require_drawn(dataset: Dataset) -> None:
+    if not dataset.drawn:
         raise UserError("photographs are not drawn into figures", fix="use the synthetic dataset for pictures")
 
 
-def plot_contact_sheet(table: pd.DataFrame, ax: Axes | None = None, title: str = "Synthetic faces") -> Axes:
-    """One row of pictures per emotion, in the order of the table's labels; see `contact_rows`."""
-    _require_drawn(table)
-    labels = [label for label in table.attrs["labels"] if (table["emotion"] == label).any()]
-    tiles = [[_tile(row) for row in table[table["emotion"] == label].to_dict("records")] for label in labels]
+def plot_contact_sheet(dataset: Dataset, ax: Axes | None = None, title: str = "Synthetic faces") -> Axes:
+    """One row of pictures per emotion, in the order of the dataset's labels; see `contact_rows`."""
+    _require_drawn(dataset)
+    shown = {label: np.flatnonzero(dataset.table["emotion"] == label) for label in dataset.labels}
+    labels = [label for label, rows in shown.items() if len(rows)]
+    tiles = [[_tile(dataset.read(row)) for row in shown[label]] for label in labels]
     ax = _show_sheet(ax, tiles, labels)
     ax.set(title=title, xlabel="Example", ylabel="Emotion")
     return ax

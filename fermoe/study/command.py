@@ -137,17 +137,17 @@ def check_data(name: str, root: Path | None, skip_unreadable: bool, perceptual: 
     Raises:
         UserError: the dataset cannot be listed, or holds unreadable images and `skip_unreadable` is not set.
     """
-    table = load_dataset(name, root, skip_unreadable=skip_unreadable)
-    report = check_dataset(table, perceptual=perceptual)
+    dataset = load_dataset(name, root, skip_unreadable=skip_unreadable)
+    report = check_dataset(dataset, perceptual=perceptual)
     bad = [*report.missing, *report.unreadable]
     if bad and not skip_unreadable:
         raise UserError(
-            f"{len(bad)} of {len(table)} images cannot be read, the first: {bad[0]}",
+            f"{len(bad)} of {len(dataset)} images cannot be read, the first: {bad[0]}",
             where=root,
             fix="replace them, or leave them out with --skip-unreadable",
         )
     title = DATASETS[name].title if name in DATASETS else "synthetic faces"
-    click.echo(f"{title}: {len(table)} images" + (f" in {root}" if root else ""))
+    click.echo(f"{title}: {len(dataset)} images" + (f" in {root}" if root else ""))
     click.echo("\n" + _counts(report.counts))
     if report.usage is not None:
         click.echo("\nby FER-2013's own split (from the file names)\n" + report.usage.to_string(index=False))
@@ -185,12 +185,12 @@ def _list(title: str, lines: list[str]) -> None:
 
 def crop_data(name: str, root: Path | None, out: Path | None, workers: int | None, skip_unreadable: bool) -> int:
     """Detect every face of a dataset once, print what came of it, write crops.csv and train-test duplicates."""
-    table = load_dataset(name, root, skip_unreadable=skip_unreadable)
-    detections = detect_faces(table, workers=workers)
-    crops = detection_table(table, detections)
+    dataset = load_dataset(name, root, skip_unreadable=skip_unreadable)
+    detections = detect_faces(dataset, workers=workers)
+    crops = detection_table(dataset, detections)
     folder = (out or results_dir() / name) / "tables"
     write_csv(folder / "crops.csv", crops)
-    report = check_dataset(table, perceptual=True)
+    report = check_dataset(dataset, perceptual=True)
     write_csv(folder / "duplicates.csv", report.summary)
     click.echo(crops.round(4).to_string(index=False))
     _show_twins(report)
@@ -202,10 +202,10 @@ def prepare_data(name: str, root: Path, archive: Path | None, crops: tuple[str, 
     """Extract where an archive is given, then make the arrays of each crop at the model's image size."""
     if archive is not None:
         extract(archive, root)
-    table = load_dataset(name, root)
-    size = ModelConfig.named(model, num_classes=len(table.attrs["labels"])).image_size
-    click.echo(f"{len(table)} images in {root}")
+    dataset = load_dataset(name, root)
+    size = ModelConfig.named(model, num_classes=len(dataset.labels)).image_size
+    click.echo(f"{len(dataset)} images in {root}")
     for crop in crops:
-        array = pixels(table, crop, size)
+        array = pixels(dataset, crop, size)
         click.echo(f"{crop}: {array.shape[2]}×{array.shape[3]}, {array.nbytes / 1e6:.0f} MB")
     return 0

@@ -11,21 +11,23 @@ import torch
 from torch import Tensor
 
 from fermoe.data.arrays import pixels, readable
-from fermoe.data.datasets import load_dataset, protocol_splits
+from fermoe.data.datasets import Dataset, load_dataset, protocol_splits
 from fermoe.data.transforms import NORMALISATIONS, as_images, augment
 from fermoe.errors import UserError
 from fermoe.training.config import TrainConfig, model_config
 
-RESIDENT_SHARE = 0.5  # of a GPU's free memory that a run's images may fill; larger ones are sent batch by batch
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
-    """A run's images on their device, row positions of its splits, and its table."""
+    """A run's dataset, row positions of its splits, and its images as the network's crop gives them."""
 
-    table: pd.DataFrame
+    dataset: Dataset
     splits: dict[str, np.ndarray]
     images: dict[str, np.ndarray]  # by split: uint8 (N of the whole table, C, S, S)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return self.dataset.table
 
     @property
     def labels(self) -> np.ndarray:
@@ -33,38 +35,33 @@ class Data:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        return self.table.attrs["labels"]
+        return self.dataset.labels
 
 
 def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
     """The dataset of a run, its splits, and its images at the model's size."""
-    table = load_dataset(
-        config.dataset, config.root, skip_unreadable=config.skip_unreadable, **dict(config.dataset_options)
-    )
-    if config.skip_unreadable and config.dataset != "synthetic":
-        table, _ = readable(table)
-    splits = protocol_splits(table, config.protocol)
+    skip = config.skip_unreadable
+    dataset = load_dataset(config.dataset, config.root, skip_unreadable=skip, **config.dataset_options)
+    if skip and not dataset.drawn:
+        dataset, _ = readable(dataset)
+    splits = protocol_splits(dataset, config.protocol)
     if len(splits["train"]) < 2:
         raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
-    size = model_config(config, len(table.attrs["labels"])).image_size
-    cropped = pixels(table, config.crop, size, progress=progress)
-    test = cropped if config.test_crop == config.crop else pixels(table, str(config.test_crop), size, progress=progress)
+    size = model_config(config, len(dataset.labels)).image_size
     # The authors validate on cropped images even where they test uncropped ones.
-    return Data(table, splits, {"train": cropped, "validation": cropped, "test": test})
+    crops = {"train": config.crop, "validation": config.crop, "test": str(config.test_crop)}
+    arrays = {crop: pixels(dataset, crop, size, progress=progress) for crop in dict.fromkeys(crops.values())}
+    return Data(dataset, splits, {split: arrays[crop] for split, crop in crops.items()})
 
 
 class Feed:
-    """Batches of a run's images on its device, as its input pipeline makes them.
-
-    A GPU holds the uint8 images themselves where they fit; otherwise each batch is sent. `seconds` adds up how long
-    the caller waited for batches (on a GPU: to have them ordered, since it works them out beside the host).
-    """
+    """Batches of a run's images on its device, as its input pipeline makes them."""
 
     def __init__(self, data: Data, config: TrainConfig, device: torch.device):
         self.normalise, self.augmented = NORMALISATIONS[str(config.normalisation)], config.augmentation != "none"
-        self.device, self.seconds = device, 0.0
+        self.device, self.seconds = device, 0.0  # spent waiting for batches (on a GPU, for them to be ordered)
         arrays = {id(array): array for array in data.images.values()}  # splits may share one
-        kept = {key: array if device.type == "cpu" else resident(array, device) for key, array in arrays.items()}
+        kept = {key: resident(array, device) for key, array in arrays.items()}
         self.images = {split: kept[id(array)] for split, array in data.images.items()}
 
     def batch(self, split: str, rows: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
@@ -79,9 +76,9 @@ class Feed:
 
 
 def resident(images: np.ndarray, device: torch.device, room: int | None = None) -> np.ndarray | Tensor:
-    """Images on the device, or as they are where they need more than `room` bytes (by default half of a GPU's)."""
+    """Images on the device, or as they are where they need more than `room` bytes (by default half of a GPU's free)."""
     if room is None:
-        room = int(RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+        room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
     if images.nbytes > room:
         return images
     copy = torch.empty(images.shape, dtype=torch.uint8, device=device)

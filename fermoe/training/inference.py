@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fermoe.data.datasets import fingerprint
 from fermoe.data.transforms import NORMALISATIONS, as_images
 from fermoe.errors import UserError
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined
@@ -127,7 +126,7 @@ def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None
     if not weights.exists():
         raise UserError("the run's weights are not there", where=weights, fix="run its study again to train it")
     data = data or load_data(config, progress=False)
-    if run.result["data"]["fingerprint"] != fingerprint(data.table):
+    if run.result["data"]["fingerprint"] != data.dataset.fingerprint:
         raise UserError(f"the data are not those of run {run.name}", where=root, fix="give the same dataset folder")
     device = pick_device()
     model = ExpressNetMoE(model_config(config, len(data.label_names)))

@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fermoe import metrics
-from fermoe.data.datasets import fingerprint
 from fermoe.errors import UserError
 from fermoe.files import atomic, digest, exclusive, write_arrays, write_csv
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, parameter_counts
@@ -41,7 +40,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, data: Data, device: torch.device):
         self.config, self.data, self.device = config, data, device
         self.feed = Feed(data, config, device)
-        self.identity = digest([config.parameters(), fingerprint(data.table)], 16)  # which checkpoints are its own
+        self.identity = digest([config.parameters(), data.dataset.fingerprint], 16)  # which checkpoints are its own
         torch.manual_seed(_seed(config.seed, 0, 0))
         self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
         load_initial_weights(self.model, config.weights)
@@ -167,7 +166,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
     directory = Path(directory)
     with exclusive(directory / ".lock", "this run"):
         data = load_data(config, progress=progress)
-        print_of_data = fingerprint(data.table)
+        print_of_data = data.dataset.fingerprint
         checkpoint, best = directory / "last.pt", directory / "best.safetensors"
         done = read_result(directory)
         # Unpacked runs come without weights: they are trained again before anything looks into the network.

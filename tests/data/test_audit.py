@@ -49,8 +49,8 @@ def tree(tmp_path):
     return tmp_path
 
 
-def check(table, **options):
-    return audit.check_dataset(table, progress=False, **options)
+def check(dataset, **options):
+    return audit.check_dataset(dataset, progress=False, **options)
 
 
 def test_exact_duplicates_and_leaks(tree):
@@ -88,9 +88,9 @@ def test_near_duplicates_by_re_encoding(tree):
 
 
 def test_unreadable_and_missing_are_named(tree):
-    table = load_dataset("folder", tree)
+    dataset = load_dataset("folder", tree)
     (tree / "train/calm/b.png").unlink()  # after the listing
-    report = check(table)
+    report = check(dataset)
     assert [line.split(":")[0] for line in report.unreadable] == ["test/glad/broken.jpg"]
     assert [line.split(":")[0] for line in report.missing] == ["train/calm/b.png"]
     assert all("\n" not in line for line in report.unreadable + report.missing)
@@ -139,8 +139,8 @@ def test_synthetic_faces(options):
 
 
 def test_one_worker_finds_the_same(tree):
-    table = load_dataset("folder", tree)
-    one, many = check(table, workers=1, perceptual=True), check(table, workers=4, perceptual=True)
+    dataset = load_dataset("folder", tree)
+    one, many = check(dataset, workers=1, perceptual=True), check(dataset, workers=4, perceptual=True)
     pd.testing.assert_frame_equal(one.duplicates, many.duplicates)
     pd.testing.assert_frame_equal(one.near_duplicates, many.near_duplicates)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import sqlite3
@@ -20,7 +21,7 @@ import skimage.data
 from PIL import Image
 
 from fermoe.data import faces
-from fermoe.data.datasets import load_dataset
+from fermoe.data.datasets import Dataset, load_dataset
 from fermoe.data.faces import DetectorSettings, crop_box, detect_faces
 from fermoe.data.images import UnreadableImage
 from tests.helpers import trees
@@ -121,14 +122,14 @@ def detector(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Detector:
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> pd.DataFrame:
+def dataset(tmp_path: Path) -> Dataset:
     return load_dataset("folder", trees.folder_tree(tmp_path / "data", train=8, test=2))
 
 
 NO_FACE = (np.nan,) * 5
 
 
-def test_every_outcome_is_a_row_and_falls_back_to_the_whole_image(detector: Detector, table: pd.DataFrame) -> None:
+def test_every_outcome_is_a_row_and_falls_back_to_the_whole_image(detector: Detector, dataset: Dataset) -> None:
     said = {
         "train/cat/0.png": (0.9, 0.25, 0.25, 0.5, 0.5, 12, 12),
         "train/cat/1.png": (*NO_FACE, 12, 12),
@@ -136,8 +137,8 @@ def test_every_outcome_is_a_row_and_falls_back_to_the_whole_image(detector: Dete
         "train/cat/3.png": (0.6, 0.5, 0.5, 0.05, 0.5, 12, 12),  # less than a pixel wide
     }
     detector.say = lambda row: said.get(row["image"], (*NO_FACE, 12, 12))
-    found = detect_faces(table, progress=False).set_index("image")
-    assert list(found.index) == list(table["image"])
+    found = detect_faces(dataset, progress=False).set_index("image")
+    assert list(found.index) == list(dataset.table["image"])
     assert [found.loc[image, "outcome"] for image in said] == ["detected", "no face", "empty crop", "empty crop"]
     corners = found[["x0", "y0", "x1", "y1"]]
     assert corners.loc["train/cat/0.png"].tolist() == list(crop_box(0.25, 0.25, 0.5, 0.5, 12, 12)) == [3, 3, 10, 10]
@@ -147,19 +148,19 @@ def test_every_outcome_is_a_row_and_falls_back_to_the_whole_image(detector: Dete
     assert set(found["outcome"]) <= set(faces.OUTCOMES)
 
 
-def test_the_detector_sees_each_image_once(detector: Detector, table: pd.DataFrame) -> None:
-    first = detect_faces(table, progress=False)
-    assert sorted(detector.seen) == sorted(table["image"])
+def test_the_detector_sees_each_image_once(detector: Detector, dataset: Dataset) -> None:
+    first = detect_faces(dataset, progress=False)
+    assert sorted(detector.seen) == sorted(dataset.table["image"])
     detector.fails_after = 0
-    second = detect_faces(table, progress=False)
+    second = detect_faces(dataset, progress=False)
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_what_no_face_was_found_in_is_remembered_too(detector: Detector, table: pd.DataFrame) -> None:
+def test_what_no_face_was_found_in_is_remembered_too(detector: Detector, dataset: Dataset) -> None:
     detector.say = lambda row: (*NO_FACE, 12, 12)
-    first = detect_faces(table, progress=False)
-    pd.testing.assert_frame_equal(first, detect_faces(table, progress=False))
-    assert len(detector.seen) == len(table)
+    first = detect_faces(dataset, progress=False)
+    pd.testing.assert_frame_equal(first, detect_faces(dataset, progress=False))
+    assert len(detector.seen) == len(dataset)
 
 
 def test_moved_and_identical_images_are_not_detected_again(detector: Detector, tmp_path: Path) -> None:
@@ -174,17 +175,15 @@ def test_moved_and_identical_images_are_not_detected_again(detector: Detector, t
 
 
 def test_other_pictures_other_settings_and_grey_reading_are_detected_anew(detector: Detector, tmp_path: Path) -> None:
-    table = load_dataset("fer2013", trees.fer2013_tree(tmp_path))
-    detect_faces(table, progress=False)
-    detect_faces(table, DetectorSettings(min_confidence=0.3), progress=False)
-    assert len(detector.seen) == 2 * len(table)
-    in_colour = table.copy()
-    in_colour.attrs = {**table.attrs, "channels": 3}
-    detect_faces(in_colour, progress=False)
-    assert len(detector.seen) == 3 * len(table)
-    trees.picture(Path(table["path"][0]), seed=99, mode="L")
-    detect_faces(table, progress=False)
-    assert detector.seen[3 * len(table) :] == [table["image"][0]]
+    dataset = load_dataset("fer2013", trees.fer2013_tree(tmp_path))
+    detect_faces(dataset, progress=False)
+    detect_faces(dataset, DetectorSettings(min_confidence=0.3), progress=False)
+    assert len(detector.seen) == 2 * len(dataset)
+    detect_faces(dataclasses.replace(dataset, channels=3), progress=False)
+    assert len(detector.seen) == 3 * len(dataset)
+    trees.picture(Path(dataset.table["path"][0]), seed=99, mode="L")
+    detect_faces(dataset, progress=False)
+    assert detector.seen[3 * len(dataset) :] == [dataset.table["image"][0]]
 
 
 def test_synthetic_faces_are_told_apart_by_what_is_drawn(detector: Detector) -> None:
@@ -193,15 +192,15 @@ def test_synthetic_faces_are_told_apart_by_what_is_drawn(detector: Detector) -> 
     assert len(detector.seen) == 4 * 5
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(detector: Detector, table: pd.DataFrame) -> None:
+def test_an_interrupted_run_goes_on_where_it_stopped(detector: Detector, dataset: Dataset) -> None:
     detector.fails_after = 8
     with pytest.raises(KeyboardInterrupt):
-        detect_faces(table, progress=False)
+        detect_faces(dataset, progress=False)
     before, detector.seen, detector.fails_after = detector.seen, [], None
-    resumed = detect_faces(table, progress=False)
-    assert sorted(before + detector.seen) == sorted(table["image"])
+    resumed = detect_faces(dataset, progress=False)
+    assert sorted(before + detector.seen) == sorted(dataset.table["image"])
     assert len(before) == 8
-    expected = [Detector.by_number({"image": image})[0] for image in table["image"]]
+    expected = [Detector.by_number({"image": image})[0] for image in dataset.table["image"]]
     assert resumed["score"].tolist() == expected
 
 
@@ -226,14 +225,14 @@ def database(cache: Path) -> sqlite3.Connection:
         "checksum = NULL",
     ],
 )
-def test_a_damaged_row_is_computed_again(detector: Detector, table: pd.DataFrame, own_cache: Path, edit: str) -> None:
-    first = detect_faces(table, progress=False)
+def test_a_damaged_row_is_computed_again(detector: Detector, dataset: Dataset, own_cache: Path, edit: str) -> None:
+    first = detect_faces(dataset, progress=False)
     detector.seen.clear()
     with database(own_cache) as connection:
         connection.execute(f"UPDATE detections SET {edit} WHERE key IN (SELECT key FROM detections LIMIT 2)")
-    pd.testing.assert_frame_equal(detect_faces(table, progress=False), first)
+    pd.testing.assert_frame_equal(detect_faces(dataset, progress=False), first)
     assert len(detector.seen) == 2
-    detect_faces(table, progress=False)
+    detect_faces(dataset, progress=False)
     assert len(detector.seen) == 2  # and mended
 
 
@@ -255,56 +254,56 @@ def cut(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [no_database, damaged_pages, damaged_schema, cut])
 def test_a_damaged_file_is_set_aside_and_begun_anew(
-    detector: Detector, table: pd.DataFrame, own_cache: Path, damage: Callable[[bytes], bytes]
+    detector: Detector, dataset: Dataset, own_cache: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    first = detect_faces(table, progress=False)
+    first = detect_faces(dataset, progress=False)
     file = own_cache / "blazeface.sqlite"
     spoilt = damage(file.read_bytes())
     file.write_bytes(spoilt)
-    pd.testing.assert_frame_equal(detect_faces(table, progress=False), first)
-    assert len(detector.seen) == 2 * len(table)
+    pd.testing.assert_frame_equal(detect_faces(dataset, progress=False), first)
+    assert len(detector.seen) == 2 * len(dataset)
     assert file.with_suffix(".damaged").read_bytes() == spoilt
     detector.fails_after = 0
-    pd.testing.assert_frame_equal(detect_faces(table, progress=False), first)
+    pd.testing.assert_frame_equal(detect_faces(dataset, progress=False), first)
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(
-    detector: Detector, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    detector: Detector, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/fermoe")):
         monkeypatch.setenv("FERMOE_CACHE", str(place))
         with refused("detection cache", str(place), "FERMOE_CACHE"):
-            detect_faces(table, progress=False)
-    folder = tmp_path / "a folder in the file's place"
-    (folder / "blazeface.sqlite").mkdir(parents=True)
+            detect_faces(dataset, progress=False)
+    monkeypatch.setenv("FERMOE_CACHE", str(tmp_path / "a folder in the file's place"))
+    (tmp_path / "a folder in the file's place" / "blazeface.sqlite").mkdir(parents=True)
     with refused("detection cache", "FERMOE_CACHE"):
-        detect_faces(table, cache=folder, progress=False)
+        detect_faces(dataset, progress=False)
     assert detector.seen == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_cache_is_one_line(detector: Detector, table: pd.DataFrame, own_cache: Path) -> None:
+def test_a_read_only_cache_is_one_line(detector: Detector, dataset: Dataset, own_cache: Path) -> None:
     own_cache.mkdir(mode=0o500)
     with refused("detection cache", str(own_cache), "FERMOE_CACHE"):
-        detect_faces(table, progress=False)
+        detect_faces(dataset, progress=False)
 
 
 FILL = """
 import sys, time
 from pathlib import Path
-from fermoe import faces
-from fermoe.datasets import load_dataset
+from fermoe.data import faces
+from fermoe.data.datasets import load_dataset
 
 def detect_all(todo, *_):
     for key, row in todo:
         yield {key: (0.75, 0.1, 0.2, 0.3, int(Path(row["path"]).stem) / 100, 12, 12)}
 
 faces._detect_all = detect_all
-table = load_dataset("folder", sys.argv[1])
+dataset = load_dataset("folder", sys.argv[1])
 while time.time() < float(sys.argv[2]):
     pass
-print(faces.detect_faces(table, progress=False).to_csv())
+print(faces.detect_faces(dataset, progress=False).to_csv())
 """
 
 
@@ -323,32 +322,32 @@ def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path, own_cache: Pat
 
 
 def test_a_new_cache_is_waited_for_while_another_process_holds_it(
-    detector: Detector, table: pd.DataFrame, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    detector: Detector, dataset: Dataset, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_cache.mkdir()
     monkeypatch.setattr(faces, "PATIENCE", 0.3)
     other = database(own_cache)
     other.execute("BEGIN EXCLUSIVE")
     with refused("locked", "FERMOE_CACHE"):
-        detect_faces(table, progress=False)
+        detect_faces(dataset, progress=False)
     other.rollback()
-    assert len(detect_faces(table, progress=False)) == len(table)
+    assert len(detect_faces(dataset, progress=False)) == len(dataset)
     other.close()
 
 
 def test_without_mediapipe_the_message_names_the_extra(
-    table: pd.DataFrame, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with refused("mediapipe", "fermoe[blazeface]"):
-        detect_faces(table, progress=False)
+        detect_faces(dataset, progress=False)
 
 
 # BlazeFace itself
 
 
 @pytest.fixture(scope="module")
-def portraits(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = tmp_path_factory.mktemp("portraits")
     for name, array in zip(("train/face/astronaut", "test/face/hopper"), photographs(), strict=True):
         (root / name).parent.mkdir(parents=True)
@@ -360,12 +359,12 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @needs_detector
 def test_blazeface_finds_faces_and_only_faces(
-    portraits: pd.DataFrame, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    portraits: Dataset, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faces, "CHUNK", 2)
     found = detect_faces(portraits, workers=2, progress=False)
     assert found["outcome"].tolist() == ["detected", "no face", "detected", "no face"]
-    assert found["image"].tolist() == portraits["image"].tolist()
+    assert found["image"].tolist() == portraits.table["image"].tolist()
     assert found[["image_width", "image_height"]].to_numpy().tolist() == [[512, 512], [80, 60], [512, 600], [80, 60]]
     assert (found["score"].dropna() > 0.5).all()
     for at, (left, top, right, bottom) in {0: (195, 90, 250, 145), 2: (220, 110, 300, 230)}.items():
@@ -380,16 +379,16 @@ def test_blazeface_finds_faces_and_only_faces(
 
 @needs_detector
 def test_an_unreadable_image_stops_the_detection_in_one_line(tmp_path: Path, own_cache: Path) -> None:
-    table = load_dataset("folder", trees.folder_tree(tmp_path, train=1, test=1))
-    Path(table["path"][2]).write_text("no image")
-    with refused("unreadable image", str(table["path"][2]), error=UnreadableImage):
-        detect_faces(table, workers=1, progress=False)
+    dataset = load_dataset("folder", trees.folder_tree(tmp_path, train=1, test=1))
+    Path(dataset.table["path"][2]).write_text("no image")
+    with refused("unreadable image", str(dataset.table["path"][2]), error=UnreadableImage):
+        detect_faces(dataset, workers=1, progress=False)
 
 
 @needs_detector
 def test_a_detector_process_that_dies_is_one_line(
-    table: pd.DataFrame, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: Dataset, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faces, "_start_detector", sys.exit)
     with refused("detection process died"):
-        detect_faces(table, workers=1, progress=False)
+        detect_faces(dataset, workers=1, progress=False)

@@ -244,7 +244,7 @@ def test_pillow_does_not_chatter_about_odd_files(tmp_path: Path) -> None:
     (tmp_path / "cut.tiff").write_bytes(good_files()["plain.tiff"][:-30])
     program = (
         "import sys\n"
-        "from fermoe.images import UnreadableImage, read_image\n"
+        "from fermoe.data.images import UnreadableImage, read_image\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_image(path)\n"
         "    except UnreadableImage: pass\n"
@@ -279,7 +279,7 @@ def test_a_row_is_read_from_its_file_or_drawn(tmp_path: Path) -> None:
     path = saved(tmp_path / "image.png", scene())
     assert np.array_equal(picture({"path": str(path)}, 3), scene())
     for framing, shape in (("scene", (128, 128, 3)), ("tight", (48, 48))):
-        row = load_dataset("synthetic", train=1, test=1, framing=framing).to_dict("records")[0]
+        row = load_dataset("synthetic", train=1, test=1, framing=framing).table.to_dict("records")[0]
         assert picture(row, len(shape)).shape == shape
         assert np.array_equal(picture(row, 3), picture(row, 3))
 

@@ -1,5 +1,7 @@
 """Boxes by hand and by counting pixels; detection rates by plain loops."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,7 +33,8 @@ def test_iou_equals_counted_pixels():
 @pytest.fixture
 def faces():
     """Synthetic faces with made-up detections: none for every third, an empty crop for one, else the true box."""
-    table = load_dataset("synthetic", train=60, test=30)
+    dataset = load_dataset("synthetic", train=60, test=30)
+    table = dataset.table
     box = table[["face_x0", "face_y0", "face_x1", "face_y1"]].to_numpy(dtype=float) / 128
     outcome = np.where(np.arange(90) % 3 == 0, "no face", "detected")
     outcome[1] = "empty crop"
@@ -49,14 +52,14 @@ def faces():
     )
     crops = [crop_box(*row, 128, 128) for row in detections[["xmin", "ymin", "width", "height"]].to_numpy()]
     detections[["x0", "y0", "x1", "y1"]] = np.array(crops)
-    return table, detections
+    return dataset, detections
 
 
 def test_detection_table(faces):
-    table, detections = faces
-    rows = crops.detection_table(table, detections)
+    dataset, detections = faces
+    table, rows = dataset.table, crops.detection_table(dataset, detections)
     assert list(rows.columns) == crops.COLUMNS
-    assert rows["label"].tolist() == [*table.attrs["labels"], "all"] * 2
+    assert rows["label"].tolist() == [*dataset.labels, "all"] * 2
     assert set(rows["framing"]) == {"scene"}
     for _, row in rows.iterrows():
         chosen = [
@@ -69,17 +72,16 @@ def test_detection_table(faces):
 
 
 def test_detection_table_of_files(faces):
-    table, detections = faces
-    plain = table[["image", "emotion", "split"]].copy()
-    plain.attrs = {**table.attrs, "name": "folder"}
+    dataset, detections = faces
+    plain = dataclasses.replace(dataset, table=dataset.table[["image", "emotion", "split"]], name="folder")
     rows = crops.detection_table(plain, detections)
     assert set(rows["framing"]) == {"original"}
     assert set(rows["dataset"]) == {"folder"}
 
 
 def test_every_factor_covers_every_image(faces):
-    table, detections = faces
-    rates = crops.detection_by_factor(table, detections)
+    dataset, detections = faces
+    rates = crops.detection_by_factor(dataset, detections)
     totals = rates.groupby("factor")[["images", "detected"]].sum()
     assert (totals["images"] == 90).all()
     assert (totals["detected"] == (detections["outcome"] == "detected").sum()).all()
@@ -89,7 +91,7 @@ def test_every_factor_covers_every_image(faces):
 
 
 def test_factor_bins_reach_as_far_as_the_drawings():
-    table = load_dataset("synthetic", train=500, test=1)
+    table = load_dataset("synthetic", train=500, test=1).table
     for column, _, _, edges in crops._FACTORS:
         assert edges[0] <= table[column].abs().min()
         assert table[column].abs().max() <= edges[-1]
@@ -97,8 +99,8 @@ def test_factor_bins_reach_as_far_as_the_drawings():
 
 def test_quality_of_true_boxes(faces):
     """A detector that gives the true box: the rule adds a margin, keeps the face, and lowers the overlap."""
-    table, detections = faces
-    quality = crops.crop_quality(table, detections)
+    dataset, detections = faces
+    quality = crops.crop_quality(dataset, detections)
     assert quality["image"].tolist() == detections.loc[detections["outcome"] == "detected", "image"].tolist()
     assert quality["detector_iou"].to_numpy() == pytest.approx(1)
     assert (quality["kept"] > 0.98).all()  # the rule truncates to whole pixels
@@ -109,9 +111,10 @@ def test_quality_of_true_boxes(faces):
 
 
 def test_quality_needs_true_boxes(faces):
-    table, detections = faces
+    dataset, detections = faces
+    plain = dataclasses.replace(dataset, table=dataset.table.drop(columns="face_x0"))
     with pytest.raises(UserError, match="true face boxes"):
-        crops.crop_quality(table.drop(columns="face_x0"), detections)
+        crops.crop_quality(plain, detections)
 
 
 def test_contrasts_of_a_study():

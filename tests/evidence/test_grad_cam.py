@@ -12,7 +12,7 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy import stats
 
 from fermoe.data.arrays import prepare
-from fermoe.data.datasets import load_dataset
+from fermoe.data.datasets import Dataset, load_dataset
 from fermoe.errors import UserError
 from fermoe.evidence import faithfulness, grad_cam
 from fermoe.evidence import maps as maps_module
@@ -304,12 +304,13 @@ def test_an_even_map_has_no_preference_and_a_point_has_one():
 
 def test_boxes_move_with_the_crop(monkeypatch):
     """A box painted white, cropped and resized as the network's pictures are, is where the box is said to be."""
-    table = load_dataset("synthetic", train=4, test=1)
+    dataset = load_dataset("synthetic", train=4, test=1)
+    table = dataset.table
     crops = np.array([[10, 5, 100, 120], [0, 0, 128, 128], [30, 30, 90, 80], [5, 40, 128, 128], [20, 20, 110, 110]])
     found = pd.DataFrame(crops, columns=["x0", "y0", "x1", "y1"])
-    monkeypatch.setattr(maps_module, "detect_faces", lambda table, progress: found)
+    monkeypatch.setattr(maps_module, "detect_faces", lambda dataset, progress: found)
     for crop in ("none", "annotated", "blazeface", "masked"):
-        boxes = boxes_in_crop(table, crop, 64)
+        boxes = boxes_in_crop(dataset, crop, 64)
         corners = {"blazeface": crops, "annotated": table[[f"face_{c}" for c in found]].to_numpy()}
         kept = corners.get(crop, np.tile([0, 0, 128, 128], (5, 1)))
         for part in PARTS:
@@ -317,7 +318,7 @@ def test_boxes_move_with_the_crop(monkeypatch):
                 x0, y0, x1, y1 = (row[f"{part}_{c}"] for c in found)
                 painted = np.zeros((128, 128, 3), np.uint8)
                 painted[y0:y1, x0:x1] = 255
-                monkeypatch.setattr("fermoe.pixels.picture", lambda _row, _channels, painted=painted: painted)
+                monkeypatch.setattr("fermoe.data.arrays.picture", lambda _row, _channels, painted=painted: painted)
                 where = dict(zip(found, corner, strict=True))
                 seen = prepare({**row, **where}, "none" if crop == "masked" else crop, 64, 3)[0] / 255
                 for axis, low, high in ((0, box[0], box[2]), (1, box[1], box[3])):
@@ -328,7 +329,7 @@ def test_boxes_move_with_the_crop(monkeypatch):
 
 def test_boxes_need_a_drawn_face():
     with pytest.raises(UserError, match="true boxes"):
-        boxes_in_crop(pd.DataFrame({"image": ["a.jpg"]}), "none", 64)
+        boxes_in_crop(Dataset(pd.DataFrame({"image": ["a.jpg"]}), "folder", ("cat", "dog"), 3), "none", 64)
 
 
 def test_class_averages():

@@ -1,5 +1,7 @@
 """Every figure draws on the axes given, with a title and named axes; photographs are refused."""
 
+import dataclasses
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from fermoe.network import cost
 from fermoe.network.model import ModelConfig
 from fermoe.plots import data as data_plots
 
-TABLE = load_dataset("synthetic", train=14, test=2)
+FACES = load_dataset("synthetic", train=14, test=2)
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +32,11 @@ def _style():
     plt.close("all")
 
 
-def detections(table):
+def detections(dataset):
     """The true box as the detector's, and no face in the first image."""
-    box = table[["face_x0", "face_y0", "face_x1", "face_y1"]].to_numpy(dtype=float)
+    box = dataset.table[["face_x0", "face_y0", "face_x1", "face_y1"]].to_numpy(dtype=float)
     box[0] = 0, 0, 128, 128
-    found = np.arange(len(table)) > 0
+    found = np.arange(len(dataset)) > 0
     relative = np.where(found[:, None], box / 128, np.nan)
     return pd.DataFrame(
         {
@@ -61,8 +63,10 @@ def histogram():
 
 RNG = np.random.default_rng(0)
 FIGURES = {
-    "contact_sheet": lambda ax: data_plots.plot_contact_sheet(data_plots.contact_rows(TABLE, 2), ax=ax),
-    "crop_gallery": lambda ax: crops_plots.plot_crop_gallery(TABLE.head(4), detections(TABLE.head(4)), ax=ax),
+    "contact_sheet": lambda ax: data_plots.plot_contact_sheet(data_plots.contact_rows(FACES, 2), ax=ax),
+    "crop_gallery": lambda ax: crops_plots.plot_crop_gallery(
+        FACES.subset(range(4)), detections(FACES.subset(range(4))), ax=ax
+    ),
     "rates": lambda ax: crops_plots.plot_rates(rates(), ax=ax, series="series"),
     "colour_histograms": lambda ax: data_plots.plot_colour_histograms(histogram(), ax=ax),
     "distribution": lambda ax: data_plots.plot_distribution({"a": RNG.random(9), "b": RNG.random(5)}, ax=ax),
@@ -92,9 +96,9 @@ def test_figures_make_their_own_axes(name):
 
 
 def test_contact_rows_are_in_label_order():
-    rows = data_plots.contact_rows(TABLE, 1)
+    rows = data_plots.contact_rows(FACES, 1).table
     assert rows["label"].tolist() == list(range(7))
-    assert data_plots.contact_rows(TABLE, 100)["label"].is_monotonic_increasing
+    assert data_plots.contact_rows(FACES, 100).table["label"].is_monotonic_increasing
 
 
 def test_grey_faces_are_drawn_too():
@@ -103,14 +107,14 @@ def test_grey_faces_are_drawn_too():
 
 
 def test_a_gallery_names_what_was_not_found():
-    ax = crops_plots.plot_crop_gallery(TABLE.head(3), detections(TABLE.head(3)))
+    ax = crops_plots.plot_crop_gallery(FACES.subset(range(3)), detections(FACES.subset(range(3))))
     names = [label.get_text() for label in ax.get_xticklabels()]
     assert names == ["1\nno face\nfound", "2", "3"]
     assert len(ax.patches) == 3 + 2 + 2  # every true face, and both other boxes where there was a detection
 
 
 def test_photographs_are_refused():
-    photographs = TABLE.drop(columns="framing")
-    for draw in (data_plots.plot_contact_sheet, lambda t: crops_plots.plot_crop_gallery(t, detections(TABLE))):
+    photographs = dataclasses.replace(FACES, table=FACES.table.drop(columns="framing"))
+    for draw in (data_plots.plot_contact_sheet, lambda t: crops_plots.plot_crop_gallery(t, detections(FACES))):
         with pytest.raises(UserError, match="photographs"):
             draw(photographs)

@@ -15,7 +15,7 @@ from fermoe.data.datasets import load_dataset
 from fermoe.errors import UserError
 from fermoe.evidence import faithfulness
 
-TABLE = load_dataset("synthetic", train=3, test=1)
+TABLE = load_dataset("synthetic", train=3, test=1).table
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((4, 3, 16, 16)).astype(np.float32)
 MAPS = {branch: RNG.random((4, 16, 16)).astype(np.float32) for branch in ("cnn1", "resnet")}

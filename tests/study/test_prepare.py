@@ -32,7 +32,7 @@ def test_an_archive_with_or_without_a_top_folder_becomes_the_dataset(
     where = {"root_dir": tree.parent, "base_dir": tree.name} if top else {"root_dir": tree}
     archive = Path(shutil.make_archive(str(tmp_path / "data"), kind, **where))  # type: ignore[arg-type]
     made = load_dataset("fer2013", extract(archive, tmp_path / "made"))
-    assert made["image"].tolist() == load_dataset("fer2013", tree)["image"].tolist()
+    assert made.table["image"].tolist() == load_dataset("fer2013", tree).table["image"].tolist()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".made")]
 
 

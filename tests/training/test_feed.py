@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fermoe.data.transforms import NORMALISATIONS
+from fermoe.training import feed as feed_module
 from fermoe.training.config import TrainConfig
 from fermoe.training.feed import Feed, load_data, resident, take
 
@@ -66,7 +67,7 @@ def test_images_on_the_device_give_the_same_batches_with_and_without_augmentatio
 def test_waiting_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 12.0, 20.0, 23.0])
     feed = Feed(load_data(CONFIG, progress=False), CONFIG, CPU)
-    monkeypatch.setattr(feed.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(feed_module.time, "perf_counter", lambda: next(clock))
     for _ in range(2):
         feed.batch("train", np.arange(2))
     assert feed.seconds == 5

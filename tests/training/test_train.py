@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from fermoe.data import faces
-from fermoe.data.datasets import fingerprint, load_dataset
+from fermoe.data.datasets import load_dataset
 from fermoe.files import exclusive, write_json
 from fermoe.training import inference, train
 from fermoe.training.config import TrainConfig
@@ -91,7 +91,7 @@ def test_the_learning_rate_is_multiplied_before_every_epoch_the_first_included(f
 
 
 def test_predictions_are_probabilities_of_the_test_images(finished: Path) -> None:
-    table = load_dataset("synthetic", **OPTIONS)
+    table = load_dataset("synthetic", **OPTIONS).table
     predictions = pd.read_csv(finished / "predictions.csv")
     test = table[table["split"] == "test"]
     assert predictions["image"].tolist() == test["image"].tolist()
@@ -128,7 +128,7 @@ def test_the_result_says_what_was_done_with_what_and_where(result: dict[str, Any
     assert result["versions"]["python"].startswith("3.")
     assert {"system", "processor", "cores", "gpu", "threads"} <= result["hardware"].keys()
     assert result["code"]["fermoe"]
-    assert result["data"]["fingerprint"] == fingerprint(load_dataset("synthetic", **OPTIONS))
+    assert result["data"]["fingerprint"] == load_dataset("synthetic", **OPTIONS).fingerprint
     assert result["data"]["images"] == {"train": 43, "validation": 5, "test": 16}
     assert result["epochs_run"] == 3
     assert result["seconds"] > 0
