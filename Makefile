@@ -32,4 +32,4 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 clean:  ## remove the environment and the caches; results stay
-	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all, and hashes of what they hold."""
+"""Where files lie, how they come to be whole or not at all, and which process may write."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import tarfile
@@ -27,13 +28,13 @@ PACKAGE = Path(__file__).resolve().parent
 
 def checkout() -> Path | None:
     """The checkout that this package lies in, with notebooks/ and results/ beside it; None where it was installed."""
-    return PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+    root = PACKAGE.parent
+    return root if (root / "notebooks" / "studies").is_dir() else None
 
 
 def notebooks_dir() -> Path:
     """Where notebooks and study files are read from: the checkout's, else those that the wheel carries."""
-    root = checkout()
-    return root / "notebooks" if root else PACKAGE / "notebooks"
+    return (checkout() or PACKAGE) / "notebooks"
 
 
 def results_dir() -> Path:
@@ -43,8 +44,10 @@ def results_dir() -> Path:
 
 def cache_dir() -> Path:
     """Where detections and images are kept: $FERMOE_CACHE, else .cache in the checkout, else the user's cache."""
+    if chosen := os.environ.get("FERMOE_CACHE"):
+        return Path(chosen)
     root = checkout()
-    return Path(os.environ.get("FERMOE_CACHE") or (root / ".cache" if root else user_cache_path("fermoe")))
+    return root / ".cache" if root else user_cache_path("fermoe", appauthor=False)
 
 
 @contextlib.contextmanager
@@ -122,9 +125,8 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(path, blocking=False).acquire()
     except Timeout:
-        raise UserError(
-            f"another process works on {what}", where=path.parent, fix="wait for it, or choose another --out"
-        ) from None
+        fix = "wait for it, or choose another --out"
+        raise UserError(f"another process works on {what}", where=path.parent, fix=fix) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot write ({reason})", where=path.parent, fix="choose another --out") from None
@@ -159,8 +161,10 @@ def extract(archive: Path, root: Path) -> Path:
         content_root = inside[0] if len(inside) == 1 and inside[0].is_dir() else waiting
         content_root.chmod(0o755)
         content_root.rename(root)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"the archive cannot be extracted ({error})", where=archive, fix="get it again") from None
+    # A RuntimeError is zipfile's word for a password, or for a compression that it does not know.
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, RuntimeError) as error:
+        fix = "get it again, or extract it by hand"
+        raise UserError(f"the archive cannot be extracted ({error})", where=archive, fix=fix) from None
     finally:
         shutil.rmtree(waiting, ignore_errors=True)
     return root

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import shutil
 import site
 import subprocess
 import sys
 import tomllib
 import venv
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +20,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import fermoe
+from tests.helpers.trees import picture
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -84,45 +89,98 @@ def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(fermoe)
 
 
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = fermoe.nonsense
+
+
+def test_type_checkers_see_the_same_names_in_the_same_modules() -> None:
+    tree = ast.parse(Path(fermoe.__file__).read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in guarded.body for alias in node.names}  # type: ignore[attr-defined]
+    assert set(seen) == set(fermoe.__all__) - {"__version__"}
+    for name, module in seen.items():
+        assert getattr(fermoe, name) is getattr(import_module(module), name)
+
+
 def test_importing_the_package_alone_loads_no_heavy_library() -> None:
     code = "import sys, fermoe; print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts' folder of a fresh environment that holds the wheel, and sees this one's other packages."""
     folder = tmp_path_factory.mktemp("installed")
-    wheels = folder / "wheels"
-    build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    subprocess.run([sys.executable, *build, "-w", str(wheels), str(ROOT)], check=True)
-    venv.create(folder / "venv", with_pip=True)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    alone = ["--no-deps", "--no-index"]
+    subprocess.run([*pip, "wheel", *alone, "--no-build-isolation", "-w", folder / "wheels", ROOT], check=True)
+    (wheel,) = (folder / "wheels").glob("*.whl")
+    venv.create(folder / "venv")
     scripts = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    (wheel,) = wheels.glob("*.whl")
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
-    subprocess.run([scripts / "python", *install], check=True)
+    subprocess.run([*pip, "--python", scripts / "python", "install", *alone, wheel], check=True)
     (own,) = (folder / "venv").rglob("site-packages")
     (own / "the-other-packages.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     return scripts
 
 
-def test_a_wheel_alone_runs_a_study_into_the_current_folder(
-    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory from which nothing leads to the checkout."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    where = subprocess.run(
-        [installed / "python", "-c", "import fermoe; print(fermoe.__file__)"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    package = Path(where.stdout.strip()).parent
-    assert package.is_relative_to(installed.parent)
-    before = {path for path in package.rglob("*") if "__pycache__" not in path.parts}
-    settings = ["dataset_options={train: 40, test: 14}", "variants=[backbone]", "crops=[none]", "seeds=[0]", "extra=[]"]
-    settings += ["epochs=1", "notebooks=[04_training, 05_confusion_matrices, 10_report]"]
-    command = [installed / "fermoe", "study", "quick", *(part for s in settings for part in ("--set", s))]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    monkeypatch.setenv("JUPYTER_PATH", str(Path(sys.prefix) / "share" / "jupyter"))  # the report's templates lie there
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
-    table = pd.read_csv(tmp_path / "results" / "quick" / "tables" / "accuracy.csv")
-    assert table["variant"].tolist() == ["backbone"] * 2
-    assert (tmp_path / "results" / "quick" / "report.html").exists()
-    assert {path for path in package.rglob("*") if "__pycache__" not in path.parts} == before
+    return done.stdout
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def package_of(scripts: Path) -> Path:
+    package = Path(run(scripts / "python", "-c", "import fermoe; print(fermoe.__file__)").strip()).parent
+    assert package.is_relative_to(scripts.parent)
+    return package
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_wheel_carries_the_notebooks_the_studies_and_no_other_file_beside_the_package(installed: Path) -> None:
+    notebooks = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "notebooks" / "studies").glob("*.yaml")]
+    expected = {f"notebooks/{path.relative_to(ROOT / 'notebooks').as_posix()}" for path in notebooks}
+    assert set(files_in(package_of(installed))) == expected | set(files_in(ROOT / "fermoe"))
+
+
+def test_a_wheel_alone_runs_a_study_into_the_current_folder(installed: Path, outside: Path) -> None:
+    package = package_of(installed)
+    before = files_in(package)
+    settings = ["dataset_options={train: 40, test: 14}", "variants=[backbone]", "crops=[none]", "seeds=[0]", "extra=[]"]
+    settings += ["epochs=1", "notebooks=[04_training, 10_report]"]
+    run(installed / "fermoe", "study", "quick", *(part for setting in settings for part in ("--set", setting)))
+    assert [path.name for path in outside.iterdir()] == ["results"]
+    study = outside / "results" / "quick"
+    accuracy = pd.read_csv(study / "tables" / "accuracy.csv")
+    assert accuracy["variant"].tolist() == ["backbone"] * 2
+    assert (study / "report.html").exists()
+    (result,) = (study / "runs").glob("*backbone*/result.json")
+    assert (
+        json.loads(result.read_text())["code"]["commit"] is None
+    )  # the kernel ran the wheel's code, not the checkout's
+    tables = files_in(study / "tables")
+    shutil.rmtree(study / "tables")
+    run(installed / "fermoe", "tables", "quick")
+    assert files_in(study / "tables") == tables
+    assert files_in(package) == before
+
+
+def test_a_wheel_alone_checks_a_dataset(installed: Path, outside: Path) -> None:
+    for name in ("train/happy/a.png", "train/sad/b.png", "test/happy/c.png", "test/sad/d.png"):
+        picture(outside / "faces" / name, seed=len(name))
+    assert "4 images in faces" in run(installed / "fermoe", "data", "check", "folder", "--root", "faces")

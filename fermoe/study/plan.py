@@ -30,6 +30,7 @@ from fermoe.training.train import train
 MODEL = "03_model"
 ANALYSES_BEFORE = ("01_data", MODEL)
 REPORT = "10_report"
+EXAMPLE = f"see {notebooks_dir() / 'studies' / 'quick.yaml'}"
 
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (
@@ -115,7 +116,7 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"not a YAML file ({error})", where=path, fix="correct its syntax") from None
     if not isinstance(content, dict):
-        raise UserError("the study file holds no keys", where=path, fix="see notebooks/studies/quick.yaml")
+        raise UserError("the study file holds no keys", where=path, fix=EXAMPLE)
     content.setdefault("name", path.stem)
     for setting in settings:
         _apply(content, setting)
@@ -149,7 +150,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         raise UserError(f"unknown key '{key}'", where=path, fix=f"known keys: {', '.join(fields)}")
     for key in ("dataset", "title"):
         if not isinstance(content.get(key), str):
-            raise UserError(f"key '{key}' is missing", where=path, fix="see notebooks/studies/quick.yaml")
+            raise UserError(f"key '{key}' is missing", where=path, fix=EXAMPLE)
     for key in ("protocols", "variants", "crops", "augmentations", "seeds", "notebooks"):
         if key in content and not isinstance(content[key], list):
             content[key] = [content[key]]  # one value stands for a list of one
@@ -210,7 +211,7 @@ def training_configs(study: Study) -> list[TrainConfig]:
         try:
             configs.append(TrainConfig(**values))
         except TypeError:
-            raise UserError(f"a value of {row} has the wrong type", fix="see notebooks/studies/quick.yaml") from None
+            raise UserError(f"a value of {row} has the wrong type", fix=EXAMPLE) from None
     return list({config.run_id: config for config in configs}.values())
 
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import pandas as pd
 
-from fermoe import __version__
 from fermoe.data.arrays import CONTROLS
 from fermoe.files import checkout, digest, write_json
 from fermoe.training.config import TrainConfig
@@ -199,7 +198,7 @@ def _environment() -> dict[str, Any]:
             versions[package] = version(package)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "code": {"fermoe": __version__, "commit": _commit()},
+        "code": {"fermoe": version("fermoe"), "commit": _commit()},
         "versions": {"python": platform.python_version(), **versions},
         "hardware": {
             "system": f"{platform.system()} {platform.machine()}",

@@ -23,12 +23,12 @@ import torch
 
 from fermoe.data import faces
 from fermoe.data.datasets import load_dataset
-from fermoe.files import write_json
+from fermoe.files import exclusive, write_json
 from fermoe.training import inference, train
 from fermoe.training.config import TrainConfig
 from fermoe.training.feed import load_data
 from fermoe.training.predictions import probabilities_of
-from fermoe.training.runs import exclusive, finished_runs, read_result
+from fermoe.training.runs import finished_runs, read_result
 from fermoe.training.train import Trainer
 from tests.helpers import trees
 from tests.helpers.runs import OPTIONS, quietly
@@ -226,8 +226,7 @@ def test_a_run_stopped_between_training_and_result_is_evaluated_again(finished: 
 
 KILLED = """
 import sys, torch
-from fermoe.config import TrainConfig
-from fermoe.training import train
+from fermoe import TrainConfig, train
 torch.set_num_threads(1)
 options = {"train": 48, "test": 16}
 train(TrainConfig(dataset_options=options, epochs=3, batch_size=16, learning_rate=1e-3), sys.argv[1])
