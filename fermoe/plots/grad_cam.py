@@ -6,7 +6,7 @@ ever drawn; maps of real faces are drawn alone, as averages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,24 +14,19 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from fermoe.errors import UserError
+from fermoe.data.datasets import Dataset
 from fermoe.evidence.faithfulness import OTHER, RANDOM, SALIENT
 from fermoe.evidence.maps import Floats
-from fermoe.plots.style import COLOURS, LINES, MARKERS, _axes, _colour, _errors, _finish
+from fermoe.plots import style
+
+Maps = Mapping[str, Floats]
 
 MAP_COLOURS = "cividis"
 
-
-_STEP = 1.08  # a tile of side 1 and a gap
-
-
 BOX_LINES = {"eyes": "-", "mouth": "--"}
 """The parts of the face that are marked, and with which line."""
-
 
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as OpenCV
 
@@ -44,11 +39,11 @@ def faces_to_show(correct: NDArray[np.bool_], shown: int) -> NDArray[np.int64]:
 
 
 def plot_overlays(
-    table: pd.DataFrame,
+    faces: Dataset,
     images: Floats,
-    maps: Mapping[str, Floats],
+    maps: Maps,
     names: Sequence[str],
-    boxes: Mapping[str, Floats] | None = None,
+    boxes: Maps | None = None,
     ax: Axes | None = None,
     title: str = "Grad-CAM on the same faces",
 ) -> Axes:
@@ -57,7 +52,7 @@ def plot_overlays(
     The line in a map is drawn at half of its highest value.
 
     Args:
-        table: the faces' rows, which must be synthetic.
+        faces: those of the columns, which must be drawn ones.
         images: (F, 3, S, S), RGB in [0, 1].
         maps: (F, S, S) per branch.
         names: what is written under each column.
@@ -66,126 +61,90 @@ def plot_overlays(
     Raises:
         UserError: the faces are photographs.
     """
-    if "framing" not in table:
-        raise UserError("photographs are not drawn into figures", fix="use the synthetic dataset for pictures")
-    faces, size = len(images), images.shape[-1]
-    ax = _axes(ax, (1.25 * faces + 2.2, 1.25 * (1 + len(maps)) + 1.3))
+    style.refuse_photographs(faces)
     grey = np.einsum("c,nchw->nhw", _GREY, images)
-    for x in range(faces):
-        _tile(ax, images[x].transpose(1, 2, 0), x, 0)
-        for y, branch in enumerate(maps, start=1):
-            _overlay(ax, grey[x], maps[branch][x], x, y)
-    _draw_boxes(ax, boxes, size, [(x, 0) for x in range(faces)])
-    _sheet_axes(ax, names, ["picture", *maps])
-    _colour_bar(ax, Normalize(0, 1), "Map (share of its highest value)")
-    return _finish(ax, title, "Face: true class → predicted class", "Branch")
+    tiles = [[*images.transpose(0, 2, 3, 1)]]
+    tiles += [[_overlay(*pair) for pair in zip(grey, values, strict=True)] for values in maps.values()]
+    ax = style.sheet(tiles, names, ["picture", *map(style.branch_name, maps)], ax, side=1.25)
+    for y, values in enumerate(maps.values(), start=1):
+        for x, saliency in enumerate(values):
+            _draw_half(ax, saliency, x * style.STEP, y * style.STEP)
+    _draw_colour_bar(ax, Normalize(0, 1), "Map (share of its highest value)")
+    style.finish(ax, title, "Face: true class → predicted class", "Branch")
+    _draw_boxes(ax, boxes, images.shape[-1], [(x, 0) for x in range(len(images))])
+    return ax
 
 
-def _overlay(ax: Axes, grey: Floats, saliency: Floats, x: int, y: int) -> None:
+def _overlay(grey: Floats, saliency: Floats) -> Floats:
+    return 0.45 * grey[..., None] + 0.55 * colormaps[MAP_COLOURS](saliency)[..., :3] if saliency.max() > 0 else grey
+
+
+def _draw_half(ax: Axes, saliency: Floats, left: float, top: float) -> None:
+    """The line at half of the highest value on a tile, or a note that there is nothing on it."""
     if saliency.max() <= 0:
-        _tile(ax, np.repeat(grey[..., None], 3, axis=2), x, y)
         box = {"facecolor": "white", "edgecolor": "black", "boxstyle": "round,pad=0.2"}
-        ax.text(x * _STEP + 0.5, y * _STEP + 0.5, "empty map", ha="center", va="center", fontsize=9, bbox=box)
-        return
-    _tile(ax, 0.45 * grey[..., None] + 0.55 * colormaps[MAP_COLOURS](saliency)[..., :3], x, y)
-    if saliency.min() < 0.5:
+        ax.text(left + 0.5, top + 0.5, "empty map", ha="center", va="center", fontsize=9, bbox=box)
+    elif saliency.min() < 0.5:
         centres = (np.arange(len(saliency)) + 0.5) / len(saliency)
-        at = (x * _STEP + centres, y * _STEP + centres)
-        for colour, width in (("black", 2.6), ("white", 1.2)):  # readable on light and dark
-            ax.contour(*at, saliency, levels=[0.5], colors=colour, linewidths=width)
+        for line, width in (("black", 2.6), ("white", 1.2)):  # readable on light and dark
+            ax.contour(left + centres, top + centres, saliency, levels=[0.5], colors=line, linewidths=width)
 
 
 def plot_class_maps(
-    averages: Mapping[str, Floats],
-    labels: Sequence[str],
-    boxes: Mapping[str, Floats] | None = None,
-    ax: Axes | None = None,
-    title: str = "Average map by predicted class",
+    averages: Maps, labels: Sequence[str], boxes: Maps | None = None, ax: Axes | None = None, title: str = "Average map"
 ) -> Axes:
     """One row per branch, one column per class: average maps (C, S, S), all in one scale of colours.
 
     A class without images (NaN) is left blank. `boxes` are (C, 4) per part of the face, the classes' average boxes.
     """
-    ax = _axes(ax, (1.25 * len(labels) + 2.2, 1.25 * len(averages) + 1.3))
-    size = next(iter(averages.values())).shape[-1]
+    order = style.classes_in_order(pd.DataFrame({"place": range(len(labels))}, index=labels))["place"]
     scale = Normalize(0, max(float(np.nanmax(values)) for values in averages.values()))
-    for y, values in enumerate(averages.values()):
-        for x, mean in enumerate(values):
-            if np.isfinite(mean).all():
-                _tile(ax, colormaps[MAP_COLOURS](scale(mean))[..., :3], x, y)
-    seen = [(x, y) for y, values in enumerate(averages.values()) for x in range(len(labels)) if _finite(values[x])]
-    _draw_boxes(ax, boxes, size, seen)
-    _sheet_axes(ax, labels, list(averages))
-    _colour_bar(ax, scale, "Mean map value")
-    return _finish(ax, title, "Predicted class", "Branch")
+    tiles = [
+        [None if np.isnan(mean).any() else colormaps[MAP_COLOURS](scale(mean))[..., :3] for mean in values[order]]
+        for values in averages.values()
+    ]
+    ax = style.sheet(tiles, [*order.index], [*map(style.branch_name, averages)], ax, side=1.25)
+    _draw_colour_bar(ax, scale, "Mean map value")
+    style.finish(ax, title, "Predicted class", "Branch")
+    drawn = [(x, y) for y, row in enumerate(tiles) for x, tile in enumerate(row) if tile is not None]
+    ordered = {part: values[order] for part, values in (boxes or {}).items()}
+    _draw_boxes(ax, ordered, next(iter(averages.values())).shape[-1], drawn)
+    return ax
 
 
-def _finite(values: Floats) -> bool:
-    return bool(np.isfinite(values).all())
-
-
-def _tile(ax: Axes, image: Floats, x: int, y: int) -> None:
-    left, top = x * _STEP, y * _STEP
-    ax.imshow(np.clip(image, 0, 1), extent=(left, left + 1, top + 1, top), interpolation="nearest")
-
-
-def _draw_boxes(ax: Axes, boxes: Mapping[str, Floats] | None, size: int, places: Sequence[tuple[int, int]]) -> None:
+def _draw_boxes(ax: Axes, boxes: Maps | None, size: int, places: Iterable[tuple[int, int]]) -> None:
     """Boxes of the parts of the face on tiles at `places` (column, row), and their legend above the sheet."""
-    if not boxes:
-        return
-    for part, line in BOX_LINES.items():
-        for x, y in places:
-            x0, y0, x1, y1 = boxes[part][x] / size
-            corner = (x * _STEP + x0, y * _STEP + y0)
-            for colour, width in (("black", 2.4), ("white", 1.2)):
-                ax.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, ec=colour, lw=width, ls=line))
-    handles = [Line2D([], [], color="black", ls=line, lw=1.6, label=part) for part, line in BOX_LINES.items()]
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, frameon=False, fontsize="small")
+    if boxes:
+        for part, line in BOX_LINES.items():
+            for x, y in places:
+                for edge, width in (("black", 2.4), ("white", 1.2)):
+                    style.mark_box(ax, x, y, boxes[part][x] / size, ec=edge, lw=width, ls=line)
+        style.name_lines(ax, {part: {"color": "black", "ls": line, "lw": 1.6} for part, line in BOX_LINES.items()})
 
 
-def _sheet_axes(ax: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
-    ax.set_xlim(-0.02, (len(columns) - 1) * _STEP + 1.02)
-    ax.set_ylim((len(rows) - 1) * _STEP + 1.02, -0.02)
-    ax.set_xticks([x * _STEP + 0.5 for x in range(len(columns))], columns)
-    ax.set_yticks([y * _STEP + 0.5 for y in range(len(rows))], rows)
-    ax.grid(visible=False)
-    ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
-def _colour_bar(ax: Axes, scale: Normalize, label: str) -> None:
+def _draw_colour_bar(ax: Axes, scale: Normalize, label: str) -> None:
     ax.figure.colorbar(ScalarMappable(scale, MAP_COLOURS), ax=ax, label=label, shrink=0.8, pad=0.02)
 
 
 def plot_removal(
-    curves: pd.DataFrame,
-    ax: Axes | None = None,
-    title: str = "Removing parts of the picture",
-    measure: str = "probability",
+    curves: pd.DataFrame, ax: Axes | None = None, title: str = "Removing picture parts", measure: str = "probability"
 ) -> Axes:
     """Probability of the explained class, or "accuracy", against the removed share; one line per kind of removal.
 
     `curves` is of `faithfulness.removal_table`. The more a line falls, the more the network needed what was removed.
     """
-    ax = _axes(ax, (6.6, 4.2))
+    ax = style.axes_or_new(ax, (6.6, 4.2))
     low, high = ("ci_low", "ci_high") if measure == "probability" else ("acc_low", "acc_high")
     for index, kind in enumerate((SALIENT, OTHER, RANDOM)):
         rows = curves[curves["kind"] == kind]
-        ax.errorbar(
-            100 * rows["removed"] + 0.5 * (index - 1),  # side by side, so that intervals can be told apart
-            100 * rows[measure],
-            yerr=100 * _errors(rows[measure], rows[low], rows[high]),
-            fmt=MARKERS[index],
-            linestyle=LINES[index],
-            color=_colour(index),
-            capsize=3,
-            label=kind,
-        )
+        removed = 100 * rows["removed"] + 0.5 * (index - 1)  # side by side, so that intervals can be told apart
+        bars = 100 * style.error_bars(rows[measure], rows[low], rows[high])
+        line, colour = style.marker(index) + style.LINES[index], style.colour(index)
+        ax.errorbar(removed, 100 * rows[measure], yerr=bars, fmt=line, color=colour, capsize=3, label=kind)
     ax.set_ylim(0, 102)
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="removed by", title_fontsize="small")
+    style.legend_outside(ax, title="removed by", title_fontsize="small")
     name = "Probability of the explained class (%)" if measure == "probability" else "Accuracy (%)"
-    return _finish(ax, title, "Removed share of the picture (%)", name)
+    return style.finish(ax, title, "Removed share of the picture (%)", name)
 
 
 def plot_measures(
@@ -196,33 +155,8 @@ def plot_measures(
     y: str = "Measure",
     reference: tuple[float, str] | None = None,
 ) -> Axes:
-    """Points with intervals, one row per `row`, one marker per `series`; several seeds lie beside each other.
+    """Points with intervals, one row per `row`, a colour per variant and a marker per branch; seeds beside each other.
 
-    `data` has the columns row, series, value, ci_low, ci_high; `reference` is a value at which a line is drawn, and
-    its name.
+    `data` has the columns row, variant, branch, value, ci_low, ci_high; `reference` is that of `style.forest`.
     """
-    names, kinds = list(dict.fromkeys(data["row"])), list(dict.fromkeys(data["series"]))
-    slots = [(kind, n) for kind in kinds for n in range(data[data["series"] == kind].groupby("row").size().max())]
-    ax = _axes(ax, (7.4, 1.3 + (0.3 + 0.11 * len(slots)) * len(names)))
-    step = 0.76 / max(1, len(slots))
-    for place, (kind, n) in enumerate(slots):
-        rows = data[(data["series"] == kind) & (data.groupby(["series", "row"]).cumcount() == n)]
-        index = kinds.index(kind)
-        ax.errorbar(
-            rows["value"],
-            [names.index(name) + (place - (len(slots) - 1) / 2) * step for name in rows["row"]],
-            xerr=_errors(rows["value"], rows["ci_low"], rows["ci_high"]),
-            fmt=MARKERS[index % len(MARKERS)],
-            color=_colour(index),
-            capsize=3,
-            label=str(kind) if n == 0 else None,
-        )
-    if reference is not None:
-        ax.axvline(reference[0], color=COLOURS["black"], linestyle=LINES[1], linewidth=1.2, label=reference[1])
-    for border in range(1, len(names)):
-        ax.axhline(border - 0.5, color="#dddddd", linewidth=1)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.grid(axis="y", visible=False)
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return _finish(ax, title, x, y)
+    return style.forest(data, "value", "row", ("variant", "branch"), ax, title, x, y, reference=reference)

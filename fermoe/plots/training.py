@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from fermoe.plots.style import COLOURS, LINES, _axes, _finish
+from fermoe.plots import style
 
 
 def plot_history(
@@ -21,37 +21,24 @@ def plot_history(
 
     `history` has the columns epoch, accuracy, loss, val_accuracy, val_loss; "val_" columns may be missing.
     """
-    ax = _axes(ax)
-    scale = 100 if measure == "accuracy" else 1
-    ax.plot(
-        history["epoch"],
-        scale * history[measure],
-        LINES[0],
-        marker="o",
-        color=COLOURS["blue"],
-        label="training",
-    )
-    if f"val_{measure}" in history:
-        ax.plot(
-            history["epoch"],
-            scale * history[f"val_{measure}"],
-            LINES[1],
-            marker="s",
-            color=COLOURS["vermillion"],
-            label=validation_name,
-        )
+    ax = style.axes_or_new(ax)
+    scale, unit = (100, "Accuracy (%)") if measure == "accuracy" else (1, "Cross-entropy (nats)")
+    curves = {measure: ("training", "blue"), f"val_{measure}": (validation_name, "vermillion")}
+    for index, (column, (name, colour)) in enumerate(curves.items()):
+        if column in history:
+            line = style.MARKERS[index] + style.LINES[index]
+            ax.plot(history["epoch"], scale * history[column], line, color=style.COLOURS[colour], label=name)
     if chosen_epoch is not None:
-        ax.axvline(chosen_epoch, color=COLOURS["black"], linestyle=LINES[3], label=f"chosen: {chosen_epoch}")
+        ax.axvline(chosen_epoch, color="black", linestyle=":", label=f"chosen: {chosen_epoch}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="best")
-    unit = "Accuracy (%)" if measure == "accuracy" else "Cross-entropy (nats)"
-    return _finish(ax, title, "Epoch", unit)
+    return style.finish(ax, title, "Epoch", unit)
 
 
 def plot_learning_rate(history: pd.DataFrame, ax: Axes | None = None, title: str = "Learning rate") -> Axes:
     """The learning rate of every epoch; `history` has the columns epoch and learning_rate."""
-    ax = _axes(ax)
-    ax.plot(history["epoch"], history["learning_rate"], LINES[0], marker="o", color=COLOURS["blue"])
+    ax = style.axes_or_new(ax)
+    ax.plot(history["epoch"], history["learning_rate"], style.LINES[0], marker="o", color=style.COLOURS["blue"])
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _finish(ax, title, "Epoch", "Learning rate")
+    return style.finish(ax, title, "Epoch", "Learning rate")

@@ -92,12 +92,12 @@ def test_plots_show_every_row_and_name_their_axes(study: Path, rows: pd.DataFram
     differences = ablation.variant_contrasts(ablation_table(finished_runs(study)), rows)
     ax = ablation_plots.plot_differences(differences)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["ResNet alone", "without mixtures"]
-    line = ax.containers[0].lines[0]
-    assert line.get_xdata() == pytest.approx(100 * differences["difference"].to_numpy())
+    drawn = [float(x) for container in ax.containers for x in container.lines[0].get_xdata()]
+    assert drawn == pytest.approx(100 * differences["difference"].to_numpy())
     assert "points" in ax.get_xlabel()
     seeds = ablation.seed_table(rows)
     ax = ablation_plots.plot_seeds(seeds)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["seed 0", "seed 1", "seed 2"]
-    assert "%" in ax.get_ylabel()
+    assert "seeds 0, 1, 2" in ax.get_ylabel()
+    assert "%" in ax.get_xlabel()
     assert ax.get_title() or ax.get_title(loc="left")
     plt.close("all")

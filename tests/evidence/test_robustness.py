@@ -25,7 +25,8 @@ from fermoe.evidence.robustness import (
 from fermoe.evidence.table import ANSWERS
 from fermoe.paper import rules
 from fermoe.paper.rules import NOT_TESTED
-from fermoe.paper.rules import robustness as robustness_plots
+from fermoe.plots import robustness as robustness_plots
+from fermoe.plots.style import variant_name
 from fermoe.training.config import TrainConfig
 from fermoe.training.inference import open_runs
 from fermoe.training.runs import FinishedRun, finished_runs
@@ -217,7 +218,7 @@ def test_plots_show_every_perturbation_and_variant() -> None:
     runs = [a_run("full", 0), a_run("backbone", 0)]
     table = robustness_table(answers([[0.9, 0.7, 0.5], [0.85, 0.5, 0.4]], runs), runs)
     figure = robustness_plots.plot_all_severities(table)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["full", "backbone"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*map(variant_name, ("full", "backbone"))]
     assert sum(ax.get_visible() for ax in figure.axes) == 2
     ax = robustness_plots.plot_drop_differences(table.dropna(subset=["drop_difference"]))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["gamma", "blur"]

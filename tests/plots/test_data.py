@@ -1,60 +1,25 @@
-"""Every figure draws on the axes given, with a title and named axes; photographs are refused."""
+"""Figures of a dataset show its classes, faces and colours; photographs are refused."""
 
 import dataclasses
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe.plots import crops as crops_plots
-from fermoe.plots import network as network_plots
-from fermoe.plots import style
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 from fermoe.data import audit
 from fermoe.data.datasets import load_dataset
 from fermoe.errors import UserError
-from fermoe.network import cost
-from fermoe.network.model import ModelConfig
+from fermoe.paper import published
 from fermoe.plots import data as data_plots
+from fermoe.plots import style
+from tests.plots.helpers import legend_names, row_names
 
 FACES = load_dataset("synthetic", train=14, test=2)
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.rc_context():
-        style.use_style()
-        yield
-    plt.close("all")
-
-
-def detections(dataset):
-    """The true box as the detector's, and no face in the first image."""
-    box = dataset.table[["face_x0", "face_y0", "face_x1", "face_y1"]].to_numpy(dtype=float)
-    box[0] = 0, 0, 128, 128
-    found = np.arange(len(dataset)) > 0
-    relative = np.where(found[:, None], box / 128, np.nan)
-    return pd.DataFrame(
-        {
-            "outcome": np.where(found, "detected", "no face"),
-            "xmin": relative[:, 0],
-            "ymin": relative[:, 1],
-            "width": relative[:, 2] - relative[:, 0],
-            "height": relative[:, 3] - relative[:, 1],
-            "image_width": 128,
-            "image_height": 128,
-            **{name: box[:, i].astype(int) for i, name in enumerate(("x0", "y0", "x1", "y1"))},
-        }
-    )
-
-
-def rates():
-    columns = ["value", "series", "rate", "ci_low", "ci_high"]
-    return pd.DataFrame([("a", "x", 0.5, 0.3, 0.7), ("a", "y", 1.0, 0.8, 1.0)], columns=columns)
+def balance(dataset="fer2013"):
+    counts = published.class_counts()
+    return counts[counts["dataset"] == dataset]
 
 
 def histogram():
@@ -62,37 +27,33 @@ def histogram():
 
 
 RNG = np.random.default_rng(0)
+SHARES = {"a": RNG.random(9), "b": RNG.random(5)}
+TONES = np.array([0, 0.05, 0.1, 0.99, 1])
 FIGURES = {
-    "contact_sheet": lambda ax: data_plots.plot_contact_sheet(data_plots.contact_rows(FACES, 2), ax=ax),
-    "crop_gallery": lambda ax: crops_plots.plot_crop_gallery(
-        FACES.subset(range(4)), detections(FACES.subset(range(4))), ax=ax
-    ),
-    "rates": lambda ax: crops_plots.plot_rates(rates(), ax=ax, series="series"),
-    "colour_histograms": lambda ax: data_plots.plot_colour_histograms(histogram(), ax=ax),
-    "distribution": lambda ax: data_plots.plot_distribution({"a": RNG.random(9), "b": RNG.random(5)}, ax=ax),
-    "skin_share": lambda ax: data_plots.plot_skin_share(RNG.random(30), RNG.random(30), ax=ax),
-    "block_costs": lambda ax: network_plots.plot_block_costs(
-        cost.block_costs(ModelConfig.miniature(), batch=2, repeats=1), ax=ax
-    ),
-    "convolutions": lambda ax: network_plots.plot_convolutions(
-        cost.compare_convolutions(ModelConfig.miniature(), batch=1), ax=ax
-    ),
+    "class balance": lambda **k: data_plots.plot_class_balance(balance(), **k),
+    "contact sheet": lambda **k: data_plots.plot_contact_sheet(data_plots.contact_rows(FACES, 2), **k),
+    "colour histograms": lambda **k: data_plots.plot_colour_histograms(histogram(), **k),
+    "distribution": lambda **k: data_plots.plot_distribution(SHARES, **k),
+    "skin share": lambda **k: data_plots.plot_skin_share(TONES, TONES, **k),
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_draw_on_the_axes_given(name):
-    _, ax = plt.subplots()
-    assert FIGURES[name](ax) is ax
-    assert ax.get_title(loc="left")
-    assert ax.get_xlabel()
-    assert ax.get_ylabel()
-    ax.figure.canvas.draw()
+def test_class_balances_of_all_datasets_have_one_order_of_classes():
+    for dataset in ("affectnet8", "rafdb", "fer2013"):
+        counts = balance(dataset)
+        ax = data_plots.plot_class_balance(counts)
+        names = [text.get_text() for text in ax.get_xticklabels()]
+        assert names == [name for name in style.CLASS_ORDER if name != "contempt" or dataset == "affectnet8"]
+        assert legend_names(ax) == ["train", "test"]
+        for bars, split in zip(ax.containers, ("train", "test"), strict=True):
+            images = counts[counts["split"] == split].set_index("label")["images"].rename(style.class_name)
+            assert [bar.get_height() for bar in bars] == images[names].tolist()
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_make_their_own_axes(name):
-    assert FIGURES[name](None).figure.axes
+def test_angry_and_anger_are_one_class():
+    counts = pd.DataFrame([("angry", "train", 3), ("anger", "train", 4)], columns=["label", "split", "images"])
+    (bars,) = data_plots.plot_class_balance(counts).containers
+    assert [bar.get_height() for bar in bars] == [7]
 
 
 def test_contact_rows_are_in_label_order():
@@ -101,20 +62,52 @@ def test_contact_rows_are_in_label_order():
     assert data_plots.contact_rows(FACES, 100).table["label"].is_monotonic_increasing
 
 
+def test_a_contact_sheet_has_a_row_per_emotion_with_its_faces():
+    rows = data_plots.contact_rows(FACES, 2)
+    ax = data_plots.plot_contact_sheet(rows)
+    names = row_names(ax)
+    assert names == [name for name in style.CLASS_ORDER if name != "contempt"]
+    first = {image.get_extent()[3]: image for image in ax.images if image.get_extent()[0] == 0}
+    drawn = [np.asarray(first[y].get_array()) for y in sorted(first)]
+    emotions = rows.table["emotion"]
+    faces = style.drawn_faces(rows.subset(~emotions.duplicated()))
+    for name, face in zip(emotions.drop_duplicates(), faces, strict=True):
+        assert (drawn[names.index(style.class_name(name))] == face).all()
+
+
 def test_grey_faces_are_drawn_too():
     grey = load_dataset("synthetic", train=7, test=1, framing="tight")
-    assert len(data_plots.plot_contact_sheet(grey).get_yticklabels()) == 7
-
-
-def test_a_gallery_names_what_was_not_found():
-    ax = crops_plots.plot_crop_gallery(FACES.subset(range(3)), detections(FACES.subset(range(3))))
-    names = [label.get_text() for label in ax.get_xticklabels()]
-    assert names == ["1\nno face\nfound", "2", "3"]
-    assert len(ax.patches) == 3 + 2 + 2  # every true face, and both other boxes where there was a detection
+    ax = data_plots.plot_contact_sheet(grey)
+    assert len(ax.get_yticklabels()) == 7
+    assert len(ax.images) == len(grey)
 
 
 def test_photographs_are_refused():
-    photographs = dataclasses.replace(FACES, table=FACES.table.drop(columns="framing"))
-    for draw in (data_plots.plot_contact_sheet, lambda t: crops_plots.plot_crop_gallery(t, detections(FACES))):
-        with pytest.raises(UserError, match="photographs"):
-            draw(photographs)
+    with pytest.raises(UserError, match="photographs"):
+        data_plots.plot_contact_sheet(dataclasses.replace(FACES, table=FACES.table.drop(columns="framing")))
+
+
+def test_every_channel_has_its_line():
+    data = histogram()
+    ax = data_plots.plot_colour_histograms(data)
+    for line in ax.lines:
+        rows = data[data["channel"] == line.get_label()]
+        np.testing.assert_allclose(line.get_ydata(), 100 * rows["share"])
+    assert len(ax.lines) == 3
+
+
+def test_a_distribution_is_of_shares_of_each_vector():
+    ax = data_plots.plot_distribution(SHARES)
+    tops = [patch.get_xy()[:, 1] for patch in ax.patches]
+    assert len(tops) == 2
+    for top, values in zip(tops, SHARES.values(), strict=True):
+        assert top.max() >= 100 / len(values)
+        assert set(np.round(top * len(values) / 100, 6)) <= set(range(len(values) + 1))
+    assert legend_names(ax) == ["a", "b"]
+
+
+def test_medians_of_skin_shares_are_of_eighths_of_the_tones():
+    ax = data_plots.plot_skin_share(TONES, np.array([0.1, 0.3, 0.2, 0.5, 0.7]))
+    x, y = ax.lines[1].get_data()
+    assert list(x) == [1 / 16, 15 / 16]
+    assert list(y) == pytest.approx([20, 60])

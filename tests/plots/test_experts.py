@@ -1,26 +1,14 @@
-"""Every figure of the experts draws on the axes given, says what its axes are, and hides nothing."""
+"""Figures of the experts show every load, measure and change."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe.plots import style
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 from fermoe.evidence.experts import PER_RUN
 from fermoe.evidence.gates import gate_rows
-from fermoe.paper.rules import experts as experts_plots
-
-
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.rc_context():
-        style.use_style()
-        yield
-    plt.close("all")
+from fermoe.plots import experts as experts_plots
+from fermoe.plots import style
+from tests.plots.helpers import legend_names, points, row_names
 
 
 def table(variants=("full",), seeds=(0,), protocols=("audited",)):
@@ -46,7 +34,7 @@ def table(variants=("full",), seeds=(0,), protocols=("audited",)):
 
 def shares():
     values = np.array([[0.5, 0.5, 0, 0], [0, 0.25, 0.75, 0], [np.nan] * 4])
-    return pd.DataFrame(values, index=pd.Index(["anger", "fear", "happy"], name="class"))
+    return pd.DataFrame(values, index=pd.Index(["happiness", "angry", "fear"], name="class"))
 
 
 FIGURES = {
@@ -60,26 +48,11 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_uses_the_axes_given_and_names_everything(name):
-    _, ax = plt.subplots()
-    assert FIGURES[name](ax=ax, title="A title") is ax
-    assert ax.get_title(loc="left") == "A title"
-    assert ax.get_xlabel()
-    assert ax.get_ylabel()
-
-
-@pytest.mark.parametrize("name", ["expert_load", "class_experts", "drops", "mutual_information", "dead_experts"])
-def test_a_figure_of_its_own_is_whole_and_the_same_twice(name, tmp_path):
-    figure = FIGURES[name]().figure
-    style.save_figure(figure, tmp_path / "one.png")
-    style.save_figure(FIGURES[name]().figure, tmp_path / "two.png")
+@pytest.mark.parametrize("name", ["expert_load", "class_experts", "drops", "mutual_information"])
+def test_the_same_figure_is_the_same_bytes(name, tmp_path):
+    for file in ("one", "two"):
+        style.save_figure(FIGURES[name]().figure, tmp_path / f"{file}.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert drawn.x0 >= 0
-    assert drawn.y0 >= 0
-    assert drawn.x1 <= width + 0.01
-    assert drawn.y1 <= height + 0.01
 
 
 def test_bars_are_the_tables_values():
@@ -90,36 +63,78 @@ def test_bars_are_the_tables_values():
         assert heights == pytest.approx(data.loc[data["measure"] == measure, "value"].tolist())
     lines = {line.get_label(): line.get_ydata()[0] for line in ax.get_lines() if "even" in str(line.get_label())}
     assert list(lines.values()) == [25, 50]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2", "3"]
+
+
+def test_loads_have_their_intervals():
+    data = table().query("mixture == 'expression'")
+    bars = experts_plots.plot_expert_load(data).collections
+    for bar, measure in zip(bars, ("top1_load", "importance", "top2_load"), strict=True):
+        rows = data[data["measure"] == measure]
+        ends = [segment[:, 1] / 100 for segment in bar.get_segments()]
+        np.testing.assert_allclose(ends, rows[["ci_low", "ci_high"]].to_numpy(float))
+
+
+def test_classes_of_a_heat_map_are_in_the_order_of_all_figures():
+    ax = experts_plots.plot_class_experts(shares())
+    assert row_names(ax) == ["anger", "fear", "happy"]
+    drawn = np.ma.filled(ax.collections[0].get_array().reshape(3, 4), np.nan)
+    np.testing.assert_allclose(drawn, 100 * shares().loc[["angry", "fear", "happiness"]])
 
 
 def test_every_seed_has_a_place_of_its_own():
-    data = table(("full", "balanced_gate"), (0, 1, 2), ("audited", "published"))
+    data = table(("balanced_gate", "full"), (0, 1, 2), ("audited", "published"))
     ax = experts_plots.plot_measure(data, "mutual_information")
-    settings = ["audited full", "audited balanced_gate", "published full", "published balanced_gate"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == settings
-    points = [line for line in ax.get_lines() if line.get_marker() in ("o", "s")]
-    heights = np.concatenate([line.get_ydata() for line in points]).astype(float)
-    assert len(heights) == len(set(heights.round(9))) == 24
-    values = np.concatenate([line.get_xdata() for line in points])
-    assert sorted(values) == sorted(data.loc[data["measure"] == "mutual_information", "value"])
-    chance = data.loc[data["measure"] == "mutual_information_null", "ci_high"]
-    assert sorted(bar.get_width() for bar in ax.patches) == pytest.approx(sorted(chance))
+    full, balanced = (style.variant_name(variant) for variant in ("full", "balanced_gate"))
+    settings = [f"{protocol}, {name}" for protocol in ("as published", "audited") for name in (full, balanced)]
+    assert row_names(ax) == settings
+    drawn = [pair for pairs in points(ax).values() for pair in pairs]
+    heights = [y for _, y in drawn]
+    assert len(heights) == len(set(np.round(heights, 9))) == 24
+    rows = data[data["measure"] == "mutual_information"]
+    named = experts_plots.setting_names(rows)
+    for (x, y), mixture in ((pair, name) for name, pairs in points(ax).items() for pair in pairs):
+        mine = rows[(named == settings[round(y)]) & (rows["mixture"].map(style.mixture_name) == mixture)]
+        assert x in mine["value"].tolist()
+
+
+def test_every_mark_has_the_bar_of_its_own_chance():
+    data = table(("balanced_gate", "full"), (0, 1), ("audited", "published"))
+    ax = experts_plots.plot_measure(data, "mutual_information")
+    pairs = {"mutual_information": {}, "mutual_information_null": {}}
+    for measure, found in pairs.items():
+        rows = data[data["measure"] == measure].set_index(["run", "mixture"])
+        found.update(rows["value" if measure == "mutual_information" else "ci_high"])
+    expected = {value: pairs["mutual_information_null"][key] for key, value in pairs["mutual_information"].items()}
+    bars = {round(bar.get_y() + bar.get_height() / 2, 6): bar.get_width() for bar in ax.patches}
+    drawn = {x: bars[round(y, 6)] for series in points(ax).values() for x, y in series}
+    assert drawn == pytest.approx(expected)
 
 
 def test_settings_say_what_tells_them_apart():
     data = table(("full", "no_cnn1"))
-    assert set(experts_plots.setting_names(data)) == {"audited full", "audited no_cnn1"}
+    full, other = (style.variant_name(variant) for variant in ("full", "no_cnn1"))
+    assert set(experts_plots.setting_names(data)) == {f"audited, {full}", f"audited, {other}"}
     cropped = pd.concat([data, data.assign(crop="blazeface")], ignore_index=True)
-    assert "audited full blazeface" in set(experts_plots.setting_names(cropped))
+    assert f"audited, {full}, blazeface" in set(experts_plots.setting_names(cropped))
     augmented = pd.concat([data, data.assign(pipeline="augmented")], ignore_index=True)
-    assert "audited full augmented" in set(experts_plots.setting_names(augmented))
+    assert f"audited, {full}, augmented" in set(experts_plots.setting_names(augmented))
     two = pd.concat([data, data.assign(dataset="rafdb")], ignore_index=True)
-    assert "rafdb audited full" in set(experts_plots.setting_names(two))
+    assert f"rafdb, audited, {full}" in set(experts_plots.setting_names(two))
 
 
 def test_every_change_has_its_row():
-    ax = experts_plots.plot_drops(table())
-    names = [label.get_text() for label in ax.get_yticklabels()]
+    data = table()
+    ax = experts_plots.plot_drops(data)
+    names = row_names(ax)
     assert names[:4] == [f"without expert {e}" for e in range(4)]
     assert names[4:] == [*(f"only expert {e}" for e in range(4)), "gates of another image", "all experts alike"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["cnn", "expression", "both"]
+    assert legend_names(ax) == ["mixture on extractor 1", "mixture on the fusion", "both mixtures"]
+    rows = data[(data["measure"] == "forced_drop") & (data["mixture"] == "cnn")]
+    drawn = [x for x, y in points(ax)["mixture on extractor 1"] if "only" in names[round(y)]]
+    assert drawn == pytest.approx((100 * rows["value"]).tolist())
+
+
+def test_experts_are_counted_in_whole_numbers_also_from_a_file():
+    ax = experts_plots.plot_drops(table().astype({"expert": float}))
+    assert row_names(ax)[:2] == ["without expert 0", "without expert 1"]

@@ -1,133 +1,112 @@
-"""Every figure draws on the axes given, with a title and named axes, and gives the same bytes twice."""
+"""One look for every figure: colours, names and order, and what is printed or saved."""
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe.plots import network as network_plots
-from fermoe.plots import paper as paper_plots
-from fermoe.plots import style
-from fermoe.plots import training as training_plots
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from fermoe import metrics, stats
+from fermoe.network.model import VARIANTS
 from fermoe.paper import published
-from fermoe.plots import accuracy as accuracy_plots
-from fermoe.plots import data as data_plots
+from fermoe.plots import network as network_plots
+from fermoe.plots import style
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    with plt.rc_context():
-        style.use_style()
-        yield
-    plt.close("all")
+def test_every_place_has_a_pair_of_colour_and_marker_of_its_own():
+    pairs = {(style.colour(place), style.marker(place)) for place in range(64)}
+    assert len(pairs) == 64
 
 
-def accuracies():
-    table = published.accuracies()
-    bounds = [stats.wilson_interval(k, n) for k, n in zip(table["correct"], table["test_images"], strict=True)]
-    low, high = zip(*bounds, strict=True)
-    return table.assign(source="published", ci_low=low, ci_high=high)
+def test_every_variant_has_its_own_look_in_the_order_of_the_variants():
+    looks = [(style.variant_colour(variant), style.variant_marker(variant)) for variant in VARIANTS]
+    assert len(set(looks)) == len(VARIANTS)
+    assert looks == [(style.colour(place), style.marker(place)) for place in range(len(VARIANTS))]
+    assert (style.variant_colour("new"), style.variant_marker("new")) not in looks
 
 
-def history():
-    table = published.training_history()
-    return table[table["dataset"] == "rafdb"]
+def test_people_read_no_code_names():
+    assert style.variant_name("no_cnn1") == "without extractor 1"
+    assert style.branch_name("resnet") == "ResNet"
+    assert style.mixture_name("expression") == "mixture on the fusion"
+    assert style.protocol_name("published") == "as published"
+    names = [style.variant_name(variant) for variant in VARIANTS]
+    assert len(set(names)) == len(VARIANTS)
+    assert not any("_" in name for name in names)
+    assert style.variant_name("of the reader") == "of the reader"
 
 
-def balance():
-    counts = published.class_counts()
-    return counts[counts["dataset"] == "rafdb"]
+@pytest.mark.parametrize(("label", "name"), [("angry", "anger"), ("happiness", "happy"), ("sadness", "sad")])
+def test_an_emotion_has_one_name(label, name):
+    assert style.class_name(label) == style.class_name(name) == name
+    assert style.class_name("fear") == "fear"
 
 
-def reliability():
-    rng = np.random.default_rng(0)
-    return stats.reliability_bins(rng.dirichlet(np.ones(4), 200), rng.integers(0, 4, 200))
+def test_classes_of_all_datasets_have_one_order():
+    labels = ["surprise", "sad", "boredom", "angry", "contempt", "awe", "neutral", "happiness", "fear", "disgust"]
+    table = style.classes_in_order(pd.DataFrame({"x": range(10)}, index=labels))
+    assert table.index.tolist() == [*style.CLASS_ORDER, "boredom", "awe"]
+    assert table["x"].tolist() == [3, 4, 9, 8, 7, 6, 1, 0, 2, 5]
 
 
-def per_class():
-    return metrics.per_class(published.confusion_matrix("rafdb"))
+def test_rows_are_sorted_by_the_order_of_variants_and_then_as_they_come():
+    table = pd.DataFrame({"variant": ["mine", "backbone", "full", "backbone"], "seed": [0, 1, 2, 3]})
+    assert style.in_order(table, "variant")["seed"].tolist() == [2, 1, 3, 0]
+    other = pd.DataFrame({"seed": [5, 3, 5, 4]})
+    assert style.in_order(other, "seed").index.tolist() == [0, 2, 1, 3]
 
 
-FIGURES = {
-    "accuracy_intervals": (accuracy_plots.plot_accuracy_intervals, accuracies),
-    "confusion": (accuracy_plots.plot_confusion, lambda: published.confusion_matrix("rafdb")),
-    "history": (training_plots.plot_history, history),
-    "class_balance": (data_plots.plot_class_balance, balance),
-    "recall_vs_frequency": (
-        paper_plots.plot_recall_vs_frequency,
-        lambda: published.recall_and_frequency("rafdb"),
-    ),
-    "reliability": (accuracy_plots.plot_reliability, reliability),
-    "per_class": (accuracy_plots.plot_per_class, per_class),
-    "parameters": (network_plots.plot_parameters, published.block_parameters),
-}
+def test_for_people_names_columns_and_leaves_everything_else():
+    table = pd.DataFrame(
+        {
+            "variant": ["no_cnn1", "mine"],
+            "alternative": ["no_cnn2", "blazeface"],
+            "mixture": ["cnn", "both"],
+            "branch": ["cnn1", "resnet"],
+            "protocol": ["published", "audited"],
+            "label": ["angry", "all"],
+            "predicted": [3, 4],
+            "value": [0.5, 0.25],
+            "run": ["full", "angry"],
+        }
+    )
+    named = style.for_people(table)
+    assert named["variant"].tolist() == ["without extractor 1", "mine"]
+    assert named["alternative"].tolist() == ["without extractor 2", "blazeface"]
+    assert named["mixture"].tolist() == ["mixture on extractor 1", "both mixtures"]
+    assert named["branch"].tolist() == ["extractor 1", "ResNet"]
+    assert named["protocol"].tolist() == ["as published", "audited"]
+    assert named["label"].tolist() == ["anger", "all"]
+    kept = ["predicted", "value", "run"]
+    pd.testing.assert_frame_equal(named[kept], table[kept])
+    assert table["label"].tolist() == ["angry", "all"]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_uses_the_axes_given_and_names_everything(name):
-    plot, data = FIGURES[name]
-    _, ax = plt.subplots()
-    assert plot(data(), ax=ax, title="A title") is ax
-    assert ax.get_title(loc="left") == "A title"
-    assert ax.get_xlabel()
-    assert ax.get_ylabel()
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_without_axes_makes_its_own_and_has_a_title(name):
-    plot, data = FIGURES[name]
-    ax = plot(data())
-    assert ax.get_title(loc="left")
-    assert ax.figure is plt.gcf()
-
-
-def test_confusion_draws_shares_of_the_true_class_with_the_matrix_labels():
+def test_for_people_names_the_levels_of_both_axes():
+    table = pd.DataFrame({"variant": ["full", "no_cnn1"], "emotion": "angry", "seed": 0, "x": [1, 2]})
+    wide = table.pivot(index=["emotion", "seed"], columns="variant", values="x")
+    named = style.for_people(wide)
+    assert named.index.tolist() == [("anger", 0)]
+    assert named.index.names == ["emotion", "seed"]
+    assert named.columns.tolist() == [style.variant_name("full"), "without extractor 1"]
+    assert named.columns.name == "variant"
     matrix = published.confusion_matrix("fer2013")
-    ax = accuracy_plots.plot_confusion(matrix)
-    drawn = np.asarray(ax.collections[0].get_array()).reshape(7, 7)
-    assert drawn == pytest.approx(100 * matrix.to_numpy() / matrix.to_numpy().sum(axis=1, keepdims=True))
-    assert [text.get_text() for text in ax.get_yticklabels()] == list(matrix.index)
-    assert [text.get_text() for text in ax.get_xticklabels()] == list(matrix.columns)
+    assert set(style.for_people(matrix).index) == set(style.for_people(matrix).columns) < set(style.CLASS_ORDER)
 
 
-def test_confusion_refuses_axes_with_different_labels():
-    matrix = published.confusion_matrix("rafdb")
-    with pytest.raises(ValueError, match="same labels"):
-        accuracy_plots.plot_confusion(matrix[matrix.columns[::-1]])
+def test_bars_can_be_told_apart_in_a_grey_print():
+    _, ax = plt.subplots()
+    bars = style.grouped_bars(ax, pd.DataFrame({"train": [3, 1], "test": [2, 4]}, index=["a", "b"]))
+    assert [[bar.get_height() for bar in group] for group in bars] == [[3, 1], [2, 4]]
+    assert [group[0].get_hatch() for group in bars] == list(style.HATCHES[:2])
 
 
-def test_confusion_leaves_a_class_without_images_blank():
-    matrix = pd.DataFrame([[3, 1], [0, 0]], index=["a", "b"], columns=["a", "b"])
-    drawn = np.ma.filled(accuracy_plots.plot_confusion(matrix).collections[0].get_array().reshape(2, 2), np.nan)
-    assert drawn[0] == pytest.approx([75, 25])
+def test_a_heat_map_leaves_what_is_not_there_blank():
+    _, ax = plt.subplots()
+    style.heat_map(ax, pd.DataFrame([[1.0, 2.0], [np.nan, np.nan]]), "Images", 4)
+    drawn = np.ma.filled(ax.collections[0].get_array().reshape(2, 2), np.nan)
+    assert drawn[0].tolist() == [1, 2]
     assert np.isnan(drawn[1]).all()
-
-
-def test_history_marks_the_chosen_epoch_and_draws_what_there_is():
-    ax = training_plots.plot_history(history(), chosen_epoch=9)
-    assert any(list(line.get_xdata()) == [9, 9] for line in ax.lines)
-    only_training = training_plots.plot_history(history()[["epoch", "loss"]], measure="loss")
-    assert len(only_training.lines) == 1
-
-
-def test_points_without_an_interval_are_still_drawn():
-    table = accuracies().assign(ci_low=np.nan, ci_high=np.nan)
-    ax = accuracy_plots.plot_accuracy_intervals(table)
-    assert ax.lines[0].get_xdata() == pytest.approx(100 * table["accuracy"])
-
-
-def test_colours_can_be_told_apart_in_grey_by_marker_and_hatch():
-    tables = {title: per_class() for title in "abcd"}
-    ax = accuracy_plots.plot_per_class(tables)
-    markers = {line.get_marker() for line in ax.lines} & set(style.MARKERS)
-    assert len(markers) == 4
-    bars = data_plots.plot_class_balance(balance()).containers
-    assert len({container[0].get_hatch() for container in bars}) == 2
+    assert [text.get_text() for text in ax.texts] == ["1", "2"]
+    assert not any(line.get_visible() for line in (*ax.get_xgridlines(), *ax.get_ygridlines()))
 
 
 def test_the_same_figure_is_the_same_bytes(tmp_path):

@@ -1,0 +1,83 @@
+"""Figures of variants show every seed, difference and cost, each variant in its own place and look."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fermoe.network.model import VARIANTS
+from fermoe.plots import ablation as ablation_plots
+from fermoe.plots import style
+from tests.plots.helpers import intervals, looks, points, row_names
+
+REVERSED = list(VARIANTS)[::-1]
+
+
+def differences(variants=REVERSED):
+    table = pd.DataFrame({"variant": variants, "difference": np.linspace(-0.2, 0.3, len(variants))})
+    return table.assign(ci_low=table["difference"] - 0.1, ci_high=table["difference"] + 0.1)
+
+
+def seeds(variants=REVERSED):
+    """Accuracies of two seeds; the second of the first variant is missing."""
+    values = np.random.default_rng(0).random((2, len(variants)))
+    values[1, 0] = np.nan
+    return pd.DataFrame(values, index=pd.Index([0, 7], name="seed"), columns=pd.Index(variants, name="variant"))
+
+
+def costs(variants=REVERSED):
+    places = np.arange(len(variants))
+    return pd.DataFrame({"variant": variants, "mmac": 10.0 * places, "accuracy": places / 10})
+
+
+FIGURES = {
+    "differences": lambda **k: ablation_plots.plot_differences(differences(), group="variant", **k),
+    "seeds": lambda **k: ablation_plots.plot_seeds(seeds(), **k),
+    "cost": lambda **k: ablation_plots.plot_cost(costs(), **k),
+}
+
+
+def test_differences_are_drawn_in_points_beside_the_name_of_their_variant():
+    table = differences()
+    ax = ablation_plots.plot_differences(table, group="variant")
+    assert row_names(ax) == [style.variant_name(variant) for variant in VARIANTS]
+    drawn = {row_names(ax)[round(y)]: x for pairs in points(ax).values() for x, y in pairs}
+    for row in table.itertuples():
+        assert drawn[style.variant_name(row.variant)] == pytest.approx(100 * row.difference)
+    assert len(intervals(ax)) == len(table)
+
+
+def test_every_seed_has_its_mark_and_every_variant_its_mean():
+    table = seeds()
+    ax = ablation_plots.plot_seeds(table)
+    assert "seeds 0, 7 from above" in ax.get_ylabel()
+    heights = {}
+    for pairs in points(ax).values():
+        for x, y in pairs:
+            if np.isfinite(x):
+                heights.setdefault(list(VARIANTS)[round(y)], []).append((y, x / 100))
+    for variant in table:
+        drawn = [value for _, value in sorted(heights[variant])]
+        assert drawn == pytest.approx(table[variant].dropna().tolist())
+    means = {round((y0 + y1) / 2): x for c in ax.collections for (x, y0), (_, y1) in c.get_segments() if y1 - y0 > 0.5}
+    assert [means[place] for place in range(len(VARIANTS))] == pytest.approx(100 * table.mean()[list(VARIANTS)])
+
+
+def test_costs_stand_where_their_table_says():
+    table = costs()
+    ax = ablation_plots.plot_cost(table)
+    drawn = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines}
+    assert list(drawn) == [style.variant_name(variant) for variant in VARIANTS]
+    for row in table.itertuples():
+        assert drawn[style.variant_name(row.variant)] == pytest.approx((row.mmac, 100 * row.accuracy))
+
+
+def test_a_variant_looks_the_same_in_every_figure_whatever_else_is_drawn():
+    for variants in (["no_cnn2", "backbone"], ["no_cnn2"], REVERSED):
+        cost = ablation_plots.plot_cost(costs(variants))
+        found = [
+            looks(ablation_plots.plot_differences(differences(variants), group="variant")),
+            looks(ablation_plots.plot_seeds(seeds(variants).fillna(0.5))),
+            {line.get_label(): (line.get_color(), line.get_marker()) for line in cost.lines},
+        ]
+        expected = {style.variant_name(v): (style.variant_colour(v), style.variant_marker(v)) for v in variants}
+        assert found == [expected] * 3
