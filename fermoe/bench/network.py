@@ -329,7 +329,7 @@ def _imports(config: BenchConfig) -> Timed:
     """A fresh interpreter that imports and builds the network, against one that imports PyTorch and torchvision."""
     ours, other = IMPORTS
     named = f"ModelConfig.named('{config.model}', {CLASSES})"
-    build = f"from fermoe.model import ExpressNetMoE, ModelConfig; ExpressNetMoE({named})"
+    build = f"from fermoe.network.model import ExpressNetMoE, ModelConfig; ExpressNetMoE({named})"
     pairs = [(_fresh_ms(build), _fresh_ms(other)) for _ in range(config.repeats + 1)]
     return Timed(ours, other, 0, pairs[1:])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,12 +18,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fermoe.network.large_kernel import fast_length, fft_conv2d, same_padding
-from fermoe.network.model import VARIANTS, ExpressNetMoE, ModelConfig, parameter_counts
+from fermoe.errors import UserError
+from fermoe.network.large_kernel import direct_conv2d, fast_length, fft_conv2d, same_padding
+from fermoe.network.model import SIZES, VARIANTS, ExpressNetMoE, ModelConfig, parameter_counts
 from fermoe.paper.published import block_parameters
 
 
@@ -34,10 +35,8 @@ def block_macs(config: ModelConfig) -> dict[str, float]:
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model(images)
-    counts = counter.get_flop_counts()
-    blocks = {
-        name: sum(counts.get(f"{type(model).__name__}.{name}", {}).values()) for name, _ in model.named_children()
-    }
+    counts, whole = counter.get_flop_counts(), type(model).__name__
+    blocks = {name: sum(counts.get(f"{whole}.{name}", {}).values()) for name, _ in model.named_children()}
     return {name: flops / 2 for name, flops in blocks.items() if flops}  # it counts a MAC as two operations
 
 
@@ -59,46 +58,42 @@ def block_costs(
     size = (batch, 3, config.image_size, config.image_size)
     inputs = _block_inputs(model, torch.rand(size, generator=torch.Generator().manual_seed(0)).to(device))
     known = block_parameters(config.num_classes).set_index("block")
+    known = known[known.index.isin(macs)]
     is_paper = config == ModelConfig(config.num_classes, convolution=config.convolution)
-    rows = []
-    for block, title in known["title"].items():
-        if block not in macs:
-            continue
-        module, x = getattr(model, str(block)), inputs[str(block)]
-        rows.append(
-            {
-                "block": block,
-                "title": title,
-                "parameters": counts[str(block)],
-                "published_parameters": known.at[block, "parameters"] if is_paper else math.nan,
-                "gmac_direct": macs[str(block)] / 1e9,
-                "forward_ms": _fastest_ms(partial(_forward, module, x), device, repeats) / batch,
-                "training_ms": _fastest_ms(partial(_train, module, x), device, repeats) / batch,
-            }
-        )
-    return pd.DataFrame(rows)
+
+    def milliseconds(run: Callable[[nn.Module, Tensor], None]) -> list[float]:
+        runs = [partial(run, getattr(model, block), inputs[block]) for block in known.index]
+        return [_fastest_ms(run, device, repeats) / batch for run in runs]
+
+    table = {
+        "block": known.index,
+        "title": known["title"].to_list(),
+        "parameters": [counts[block] for block in known.index],
+        "published_parameters": known["parameters"].to_list() if is_paper else math.nan,
+        "gmac_direct": [macs[block] / 1e9 for block in known.index],
+        "forward_ms": milliseconds(_forward),
+        "training_ms": milliseconds(_train),
+    }
+    return pd.DataFrame(table)
 
 
 def _block_inputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """What each block is given in a training step; it asks for a gradient where the block's input has one."""
     inputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            inputs[name] = args[0].detach().requires_grad_(args[0].requires_grad)
+    def keep(module: nn.Module, args: tuple[Any, ...], name: str) -> None:
+        inputs[name] = args[0].detach().requires_grad_(args[0].requires_grad)
 
-        return hook
-
-    hooks = [child.register_forward_pre_hook(keep(name)) for name, child in model.named_children()]
+    hooks = [child.register_forward_pre_hook(partial(keep, name=name)) for name, child in model.named_children()]
     model.train()(images)
     for hook in hooks:
         hook.remove()
     return inputs
 
 
+@torch.no_grad()
 def _forward(module: nn.Module, x: Tensor) -> None:
-    with torch.no_grad():
-        module.eval()(x)
+    module.eval()(x)
 
 
 def _train(module: nn.Module, x: Tensor) -> None:
@@ -109,14 +104,13 @@ def _train(module: nn.Module, x: Tensor) -> None:
 
 def _fastest_ms(run: Callable[[], object], device: torch.device, repeats: int) -> float:
     """The least disturbed of `repeats` runs, after one that plans and allocates and is not counted."""
-    seconds = []
-    for _ in range(1 + repeats):
-        start = time.perf_counter()
-        run()
+
+    def clock() -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return 1000 * min(seconds[1:])
+        return time.perf_counter()
+
+    return 1000 * min(timeit.Timer(run, timer=clock).repeat(1 + repeats, number=1)[1:])
 
 
 def direct_macs(kernel: int, in_channels: int, out_channels: int, side: int) -> float:
@@ -137,13 +131,7 @@ def fft_macs(kernel: int, in_channels: int, out_channels: int, side: int, batch:
     return transforms * transform + 4.0 * in_channels * out_channels * length * (length // 2 + 1)
 
 
-def _padded_conv2d(x: Tensor, weight: Tensor) -> Tensor:
-    """The direct convolution at its best: told to pad by 37, oneDNN falls back to a loop a hundred times slower
-    than on a picture that was padded beforehand."""
-    before, after = same_padding(weight.shape[-1])
-    return F.conv2d(F.pad(x, (before, after, before, after)), weight)
-
-
+@torch.no_grad()
 def compare_convolutions(
     config: ModelConfig | None = None, batch: int = 4, device: str | torch.device = "cpu", repeats: int = 1
 ) -> pd.DataFrame:
@@ -154,45 +142,39 @@ def compare_convolutions(
     are per image of the batch, forward, in float32.
     """
     config = config or ModelConfig()
+    if config.cnn1 is None:
+        raise UserError(f"variant '{config.variant}' has no extractor 1", fix="take the full network")
     device = torch.device(device)
     generator = torch.Generator().manual_seed(0)
     rows = []
     channels = (3, *config.cnn1.channels)
     for index, kernel in enumerate(config.cnn1.kernels):
-        shape = (kernel, channels[index], channels[index + 1], config.image_size // 2**index)
-        _, inputs, outputs, side = shape
+        inputs, outputs, side = channels[index], channels[index + 1], config.image_size // 2**index
         x = torch.rand(batch, inputs, side, side, generator=generator).to(device)
         weight = (torch.rand(outputs, inputs, kernel, kernel, generator=generator) - 0.5).to(device)
-        with torch.no_grad():
-            direct, fft = _padded_conv2d(x, weight), fft_conv2d(x, weight)
-            direct_ms = _fastest_ms(partial(_padded_conv2d, x, weight), device, repeats) / batch
-            fft_ms = _fastest_ms(partial(fft_conv2d, x, weight), device, repeats) / batch
-        rows.append(
-            {
-                "layer": index + 1,
-                "kernel": kernel,
-                "side": side,
-                "in_channels": inputs,
-                "out_channels": outputs,
-                "gmac_direct": direct_macs(*shape) / 1e9,
-                "gmac_fft": fft_macs(*shape, batch) / 1e9,
-                "direct_ms": direct_ms,
-                "fft_ms": fft_ms,
-                "speed_up": direct_ms / fft_ms,
-                "largest_difference": float((direct - fft).abs().max() / direct.abs().max()),
-            }
-        )
+        direct, fft = (partial(convolve, x, weight) for convolve in (direct_conv2d, fft_conv2d))
+        row = {"layer": index + 1, "kernel": kernel, "side": side, "in_channels": inputs, "out_channels": outputs}
+        row["gmac_direct"] = direct_macs(kernel, inputs, outputs, side) / 1e9
+        row["gmac_fft"] = fft_macs(kernel, inputs, outputs, side, batch) / 1e9
+        row["direct_ms"] = _fastest_ms(direct, device, repeats) / batch
+        row["fft_ms"] = _fastest_ms(fft, device, repeats) / batch
+        row["speed_up"] = row["direct_ms"] / row["fft_ms"]
+        row["largest_difference"] = float((direct() - fft()).abs().max() / direct().abs().max())
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def variant_table(num_classes: int = 7) -> pd.DataFrame:
-    """The eight variants, paper's size and miniature: variant, what, parameters, gmac, miniature_parameters,
-    miniature_mmac (millions)."""
+    """Every variant in every size: variant, what, parameters, gmac, miniature_parameters, miniature_mmac (millions).
+
+    A size but the paper's own stands in front of its columns' names.
+    """
     rows = []
-    for variant, what in VARIANTS.items():
-        row: dict[str, Any] = {"variant": variant, "what": what}
-        for prefix, unit, scale, size in (("", "gmac", 1e9, "paper"), ("miniature_", "mmac", 1e6, "miniature")):
-            config = ModelConfig.named(size, num_classes, variant)
+    for name, variant in VARIANTS.items():
+        row: dict[str, Any] = {"variant": name, "what": variant.what}
+        for size in SIZES:
+            prefix, unit, scale = ("", "gmac", 1e9) if size == "paper" else (f"{size}_", "mmac", 1e6)
+            config = ModelConfig.named(size, num_classes, name)
             with torch.device("meta"):
                 row[f"{prefix}parameters"] = parameter_counts(ExpressNetMoE(config))["total"]
             row[f"{prefix}{unit}"] = sum(block_macs(config).values()) / scale
@@ -201,21 +183,20 @@ def variant_table(num_classes: int = 7) -> pd.DataFrame:
 
 
 def shape_table(num_classes: int = 7) -> pd.DataFrame:
-    """The paper's network beside the miniature: one row per property, columns property, paper, miniature."""
+    """The full network in every size: one row per property, columns property, paper, miniature."""
+    columns = {size: _shape(ModelConfig.named(size, num_classes)) for size in SIZES}
+    return pd.DataFrame(columns).rename_axis("property").reset_index()
 
-    def describe(config: ModelConfig) -> dict[str, str]:
-        return {
-            "picture": f"{config.image_size} × {config.image_size}",
-            "extractor 1, kernels": ", ".join(map(str, config.cnn1.kernels)),
-            "extractor 1, channels": ", ".join(map(str, config.cnn1.channels)),
-            "extractor 2, kernels": ", ".join(map(str, config.cnn2.kernels)),
-            "extractor 2, channels": ", ".join(map(str, config.cnn2.channels)),
-            "ResNet, blocks per stage": ", ".join(map(str, config.resnet.depths)),
-            "ResNet, features": f"{config.resnet.out_features:,}",
-            "width of dense layers": str(config.width),
-            "experts, used per image": f"{config.experts}, {config.top_k}",
-            "dropout in blocks, elsewhere": f"{config.block_dropout}, {config.dropout}",
-        }
 
-    paper, miniature = (describe(ModelConfig.named(size, num_classes)) for size in ("paper", "miniature"))
-    return pd.DataFrame({"property": list(paper), "paper": list(paper.values()), "miniature": list(miniature.values())})
+def _shape(config: ModelConfig) -> dict[str, str]:
+    shape = {"picture": f"{config.image_size} × {config.image_size}"}
+    for number, extractor in enumerate((config.cnn1, config.cnn2), start=1):
+        for what in ("kernels", "channels"):
+            shape[f"extractor {number}, {what}"] = ", ".join(map(str, getattr(extractor, what, ["none"])))
+    return shape | {
+        "ResNet, blocks per stage": ", ".join(map(str, config.resnet.depths)),
+        "ResNet, features": f"{config.resnet.out_features:,}",
+        "width of dense layers": str(config.width),
+        "experts, used per image": f"{config.experts}, {config.top_k}",
+        "dropout in blocks, elsewhere": f"{config.block_dropout}, {config.dropout}",
+    }

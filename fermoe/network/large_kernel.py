@@ -19,25 +19,15 @@ from torch import Tensor, nn
 
 Mode = Literal["auto", "fft", "direct"]
 
-
 # The kernel size from which the FFT is faster, forward and backward, at the channels and sizes of the paper's
-# two extractors (two Zen 4 cores: 15×15 by FFT 3–12 times faster, 9×9 direct 1.7 times faster).
-CROSSOVER = {"cpu": 12}
-
-
-# No other device was measured yet; 12 also keeps the 75, 50, 25 and 15 kernels in the frequency domain there.
-CROSSOVER_ELSEWHERE = 12
-
-
+# two extractors (two Zen 4 cores: 15×15 by FFT 3–12 times faster, 9×9 direct 1.7 times faster). No other device was
+# measured yet; 12 also keeps the 75, 50, 25 and 15 kernels in the frequency domain there.
+CROSSOVER = 12
 # From this many input channels on, spectra are kept with their frequencies in front.
 FREQUENCIES_FIRST = 8
-
-
 # Bytes of the largest spectrum that is made at once on a CPU. Larger buffers leave the cache, and the C library returns
 # them to the system after each use, which then clears every page anew.
 CHUNK = 16 * 2**20
-
-
 SMALL_PADDING = 4
 
 
@@ -61,14 +51,9 @@ def direct_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 def fast_length(minimum: int) -> int:
     """The smallest even length of at least `minimum` with no prime factor above 7: FFTs like those."""
     length = minimum + minimum % 2
-    while True:
-        rest = length
-        for prime in (2, 3, 5, 7):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
+    while pow(2 * 3 * 5 * 7, length.bit_length(), length):  # no other prime: a high power of their product is divisible
         length += 2
+    return length
 
 
 @dataclass(frozen=True)
@@ -279,20 +264,18 @@ def fft_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class LargeKernelConv2d(nn.Conv2d):
     """`nn.Conv2d` with stride 1 and Keras "same" padding that computes directly or by FFT.
 
-    `mode` "auto" takes the FFT from the kernel size at which it was measured to be faster on the device
-    (`CROSSOVER`); "fft" and "direct" force one way. All modes share one state dict.
+    `mode` "auto" takes the FFT from the kernel size at which it was measured to be faster (`CROSSOVER`); "fft" and
+    "direct" force one way. All modes share one state dict.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True, mode: Mode = "auto"):
         super().__init__(in_channels, out_channels, kernel_size, bias=bias)
         self.mode: Mode = mode
 
-    def uses_fft(self, device: str) -> bool:
-        """Whether this layer takes the frequency domain on `device` ("cpu", "cuda", …)."""
-        if self.mode != "auto":
-            return self.mode == "fft"
-        return max(self.kernel_size) >= CROSSOVER.get(device, CROSSOVER_ELSEWHERE)
+    @property
+    def uses_fft(self) -> bool:
+        """Whether this layer takes the frequency domain."""
+        return self.mode == "fft" or (self.mode == "auto" and max(self.kernel_size) >= CROSSOVER)
 
     def forward(self, input: Tensor) -> Tensor:
-        convolve = fft_conv2d if self.uses_fft(input.device.type) else direct_conv2d
-        return convolve(input, self.weight, self.bias)
+        return (fft_conv2d if self.uses_fft else direct_conv2d)(input, self.weight, self.bias)

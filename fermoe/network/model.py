@@ -7,18 +7,19 @@ of network for 64×64 on a laptop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fermoe.errors import UserError
-from fermoe.network.cpu import Dropout, max_pool2
-from fermoe.network.large_kernel import LargeKernelConv2d, Mode
-from fermoe.network.resnet import BATCH_NORM, ResNet, ResNetConfig, initialise_like_keras
+from fermoe.network.cpu import optimised
+from fermoe.network.extractor import Extractor, ExtractorConfig, LargeKernelExtractor, SmallKernelExtractor
+from fermoe.network.large_kernel import Mode
+from fermoe.network.resnet import ResNet, ResNetConfig, initialise_like_keras
 
 GateKind = Literal["top_k", "dense", "random"]
 
@@ -58,54 +59,87 @@ class MixtureOfExperts(nn.Module):
         return self.mix(x, self.weights(gates)), gates
 
 
-VARIANTS = {
-    "full": "the paper's network",
-    "backbone": "the ResNet alone, with dropout and the head",
-    "no_cnn1": "without extractor 1 (large kernels) and its mixture",
-    "no_cnn2": "without extractor 2 (small kernels): the fusion sees the ResNet only",
-    "no_moe": "each mixture replaced by one dense layer of the same width",
-    "dense_gate": "every expert weighted by the softmax, none dropped",
-    "random_gate": "top-2 by a gate that stays as it was initialised",
-    "balanced_gate": "top-2 with a load-balancing loss",
+@dataclass(frozen=True)
+class Variant:
+    """A network that differs from the paper's in some fields of `ModelConfig`, its `changes`.
+
+    `title` names it for people, `what` says what is changed. In the group "part" a part of the network is left out, in
+    the group "gate" the experts are chosen otherwise.
+    """
+
+    title: str
+    what: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    group: Literal["whole", "part", "gate"] = "part"
+
+
+VARIANTS: dict[str, Variant] = {
+    "full": Variant("full network", "the paper's network", group="whole"),
+    "backbone": Variant(
+        "ResNet alone",
+        "the ResNet alone, with dropout and the head",
+        {"cnn1": None, "cnn2": None, "fusion": False, "gate": None},
+    ),
+    "no_moe": Variant("without mixtures", "each mixture replaced by one dense layer of the same width", {"gate": None}),
+    "no_cnn1": Variant("without extractor 1", "without extractor 1 (large kernels) and its mixture", {"cnn1": None}),
+    "no_cnn2": Variant(
+        "without extractor 2",
+        "without extractor 2 (small kernels): the fusion sees the ResNet only",
+        {"cnn2": None},
+    ),
+    "dense_gate": Variant(
+        "dense gate", "every expert weighted by the softmax, none dropped", {"gate": "dense"}, "gate"
+    ),
+    "random_gate": Variant(
+        "frozen gate", "top-2 by a gate that stays as it was initialised", {"gate": "random"}, "gate"
+    ),
+    "balanced_gate": Variant("balanced gate", "top-2 with a load-balancing loss", {"balance_weight": 0.01}, "gate"),
 }
 
 
-@dataclass(frozen=True)
-class ExtractorConfig:
-    """A stack of [conv → ReLU → dropout → batch norm] blocks, 2×2 max-pool after all but the last."""
-
-    kernels: tuple[int, ...]
-    channels: tuple[int, ...]
+def variants(*groups: str) -> list[str]:
+    """The names of the variants in these groups, or of all variants, in their order."""
+    return [name for name, variant in VARIANTS.items() if not groups or variant.group in groups]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network's shape. `image_size` matters to extractor 1 only, whose dense layer sees a flat map."""
+    """The network's shape: fields as given, then changed as the variant says.
+
+    `image_size` matters to extractor 1 only, whose dense layer sees a flat map.
+    """
 
     num_classes: int = 7
     variant: str = "full"
     image_size: int = 224
-    cnn1: ExtractorConfig = ExtractorConfig((75, 50, 25, 15, 9, 3), (8, 16, 32, 64, 128, 256))
-    cnn2: ExtractorConfig = ExtractorConfig((15, 7, 5, 3, 3), (16, 32, 64, 128, 256))
+    cnn1: ExtractorConfig | None = field(default=ExtractorConfig((75, 50, 25, 15, 9, 3), (8, 16, 32, 64, 128, 256)))
+    cnn2: ExtractorConfig | None = field(default=ExtractorConfig((15, 7, 5, 3, 3), (16, 32, 64, 128, 256)))
     resnet: ResNetConfig = field(default_factory=ResNetConfig)
+    fusion: bool = True  # False: neither fusion nor its mixture, the head sees the features themselves
     width: int = 512  # of every dense layer: extractor 1, fusion, experts
+    gate: GateKind | None = "top_k"  # None: one dense layer instead of each mixture
     experts: int = 4
     top_k: int = 2
     block_dropout: float = 0.1
     dropout: float = 0.5
-    balance_weight: float = 0.01  # of the load-balancing loss, in "balanced_gate" only
+    balance_weight: float = 0.0  # of the load-balancing loss
     convolution: Mode = "auto"
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise UserError(f"unknown model variant '{self.variant}'", fix=f"choose one of {', '.join(VARIANTS)}")
+        for name, value in VARIANTS[self.variant].changes.items():
+            if name not in self.__dataclass_fields__:
+                raise UserError(f"variant '{self.variant}' changes '{name}'", fix="name a field of ModelConfig")
+            object.__setattr__(self, name, value)
         if self.num_classes < 2:
             raise UserError(f"num_classes is {self.num_classes}", fix="give at least 2")
-        smallest = 2 ** (len(self.cnn1.channels) - 1)
+        smallest = max((extractor.shrinks for extractor in (self.cnn1, self.cnn2) if extractor), default=1)
         if self.image_size < smallest:
             raise UserError(f"image_size is {self.image_size}", fix=f"give at least {smallest}")
-        if self.convolution not in get_args(Mode):
-            raise UserError(f"convolution is '{self.convolution}'", fix=f"choose one of {get_args(Mode)}")
+        for name, choices in {"convolution": get_args(Mode), "gate": (*get_args(GateKind), None)}.items():
+            if (value := getattr(self, name)) not in choices:
+                raise UserError(f"{name} is '{value}'", fix=f"choose one of {choices}")
 
     @classmethod
     def miniature(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
@@ -127,91 +161,17 @@ class ModelConfig:
 
     @classmethod
     def named(cls, size: str, num_classes: int, variant: str = "full") -> ModelConfig:
-        """The configuration that a study file calls "paper" or "miniature"."""
-        if size == "paper":
-            return cls(num_classes=num_classes, variant=variant)
-        if size == "miniature":
-            return cls.miniature(num_classes, variant)
-        raise UserError(f"unknown model '{size}'", fix="choose 'paper' or 'miniature'")
-
-    @property
-    def gate(self) -> GateKind | None:
-        """How the mixtures choose, or None where the variant has no mixtures."""
-        kinds: dict[str, GateKind | None] = {
-            "backbone": None,
-            "no_moe": None,
-            "dense_gate": "dense",
-            "random_gate": "random",
-        }
-        return kinds.get(self.variant, "top_k")
+        """The configuration of the size that a study file calls `size`, one of `SIZES`."""
+        if size not in SIZES:
+            raise UserError(f"unknown model '{size}'", fix=f"choose one of {', '.join(SIZES)}")
+        return SIZES[size](num_classes, variant)
 
 
-class Extractor(nn.Module):
-    """Blocks of conv → ReLU → dropout → batch norm, in the authors' unusual order: (N, 3, H, W) → (N, C', H', W')."""
-
-    def __init__(self, config: ExtractorConfig, dropout: float, mode: Mode):
-        super().__init__()
-        channels = (3, *config.channels)
-        self.convs = nn.ModuleList(
-            LargeKernelConv2d(channels[i], channels[i + 1], kernel, mode=mode)
-            for i, kernel in enumerate(config.kernels)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(c, **BATCH_NORM) for c in config.channels)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu":
-            # Batch norm over few channels is up to five times slower on a CPU when they come last in memory.
-            x = x.contiguous()
-        early = self._pools_early(x)
-        last = len(self.convs) - 1
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            if early:
-                x = conv(x)
-                x = norm(F.relu_(max_pool2(x) if i < last else x))
-                continue
-            x = norm(self.dropout(F.relu(conv(x))))
-            if i < last:
-                x = max_pool2(x)
-        return x
-
-    def _pools_early(self, x: Tensor) -> bool:
-        """Whether pooling first gives the same: ReLU and a norm that turns nothing round keep the largest the largest.
-
-        A quarter of the pixels is then left to both. Where gradients are wanted, as for Grad-CAM, maps stay whole.
-        """
-        if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
-            return False
-        return all(bool(torch.all(torch.as_tensor(norm.weight) >= 0)) for norm in self.norms)
-
-
-class LargeKernelExtractor(nn.Module):
-    """CNN extractor 1: large kernels for the whole face, then a dense layer on the flat map: → (N, D)."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.blocks = Extractor(config.cnn1, config.block_dropout, config.convolution)
-        side = config.image_size // 2 ** (len(config.cnn1.channels) - 1)
-        self.dense = nn.Linear(config.cnn1.channels[-1] * side * side, config.width)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(F.relu(self.dense(self.blocks(x).flatten(1))))
-
-
-class SmallKernelExtractor(nn.Module):
-    """CNN extractor 2: small kernels for details, then a global average: → (N, channels of the last block)."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.blocks = Extractor(config.cnn2, config.block_dropout, config.convolution)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(x).mean((2, 3))
+SIZES: dict[str, Callable[[int, str], ModelConfig]] = {"paper": ModelConfig, "miniature": ModelConfig.miniature}
 
 
 class DenseReLU(nn.Linear):
-    """A dense layer with ReLU: what stands in for a mixture in the variant "no_moe"."""
+    """A dense layer with ReLU: what stands in for a mixture without a gate."""
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(super().forward(input))
@@ -236,32 +196,36 @@ def joined(parts: Sequence[ExpressNetOutput]) -> ExpressNetOutput:
 
 
 class ExpressNetMoE(nn.Module):
-    """The whole network, or one of its variants (`VARIANTS`). Evaluation is deterministic."""
+    """The whole network, or one of its variants (`VARIANTS`). Evaluation is deterministic.
 
-    def __init__(self, config: ModelConfig | None = None):
+    `fast` False leaves every layer as it is written here and in the modules for extractors and ResNet: the same
+    function, several times slower on a CPU.
+    """
+
+    def __init__(self, config: ModelConfig | None = None, fast: bool = True):
         super().__init__()
         self.config = config = config or ModelConfig()
-        variant, width = config.variant, config.width
-        alone = variant == "backbone"
-        self.has_cnn1 = not alone and variant != "no_cnn1"
-        self.has_cnn2 = not alone and variant != "no_cnn2"
-
+        width = config.width
         self.resnet = ResNet(config.resnet)
-        self.resnet_dropout = Dropout(config.dropout)
-        head_width = config.resnet.out_features
-        if self.has_cnn1:
-            self.cnn1 = LargeKernelExtractor(config)
+        self.resnet_dropout = nn.Dropout(config.dropout)
+        if config.cnn1 is not None:
+            blocks = Extractor(config.cnn1, config.block_dropout, config.convolution)
+            side = config.image_size // config.cnn1.shrinks
+            self.cnn1 = LargeKernelExtractor(blocks, config.cnn1.channels[-1] * side**2, width, config.dropout)
             self.moe_cnn = self._mixture()
-        if self.has_cnn2:
-            self.cnn2 = SmallKernelExtractor(config)
-        if not alone:
-            fused = config.resnet.out_features + (config.cnn2.channels[-1] if self.has_cnn2 else 0)
-            self.fusion = nn.Linear(fused, width)
-            self.fusion_dropout = Dropout(config.dropout)
+        head_width = config.resnet.out_features
+        if config.cnn2 is not None:
+            self.cnn2 = SmallKernelExtractor(Extractor(config.cnn2, config.block_dropout, config.convolution))
+            head_width += config.cnn2.channels[-1]
+        if config.fusion:
+            self.fusion = nn.Linear(head_width, width)
+            self.fusion_dropout = nn.Dropout(config.dropout)
             self.moe_expression = self._mixture()
-            head_width = width * (1 + self.has_cnn1)
-        self.head = nn.Linear(head_width, config.num_classes)
+            head_width = width
+        self.head = nn.Linear(head_width + (width if config.cnn1 else 0), config.num_classes)
         initialise_like_keras(self)
+        if fast:
+            optimised(self)
 
     def _mixture(self) -> nn.Module:
         config = self.config
@@ -271,6 +235,7 @@ class ExpressNetMoE(nn.Module):
 
     def forward(self, images: Tensor) -> ExpressNetOutput:
         """images (N, 3, H, W), as the input pipeline makes them → logits, gates and features."""
+        config = self.config
         gates: dict[str, Tensor] = {}
         features: dict[str, Tensor] = {}
 
@@ -282,25 +247,23 @@ class ExpressNetMoE(nn.Module):
             features[f"moe_{name}"] = x
             return x
 
-        features["resnet"] = resnet = self.resnet_dropout(self.resnet(images))  # (N, 2048)
-        if self.config.variant == "backbone":
-            return ExpressNetOutput(self.head(resnet), gates, features)
-
-        if self.has_cnn2:
+        features["resnet"] = face = self.resnet_dropout(self.resnet(images))  # (N, 2048)
+        if config.cnn2 is not None:
             features["cnn2"] = self.cnn2(images)  # (N, 256)
-            resnet = torch.cat([features["cnn2"], resnet], 1)  # (N, 2304)
-        features["fused"] = self.fusion_dropout(F.relu(self.fusion(resnet)))  # (N, 512)
+            face = torch.cat([features["cnn2"], face], 1)  # (N, 2304)
+        if config.fusion:
+            features["fused"] = self.fusion_dropout(F.relu(self.fusion(face)))  # (N, 512)
 
         mixed = []
-        if self.has_cnn1:
+        if config.cnn1 is not None:
             features["cnn1"] = self.cnn1(images)  # (N, 512)
             mixed.append(mix("cnn", self.moe_cnn, features["cnn1"]))
-        mixed.append(mix("expression", self.moe_expression, features["fused"]))
+        mixed.append(mix("expression", self.moe_expression, features["fused"]) if config.fusion else face)
         return ExpressNetOutput(self.head(torch.cat(mixed, 1)), gates, features)
 
     def auxiliary_loss(self, output: ExpressNetOutput) -> Tensor:
-        """The weighted load-balancing loss of the variant "balanced_gate"; zero for every other variant."""
-        if self.config.variant != "balanced_gate":
+        """The load-balancing loss of all mixtures, weighted as configured; zero where it has no weight."""
+        if self.config.balance_weight == 0 or not output.gates:
             return output.logits.new_zeros(())
         losses = [load_balancing_loss(gates, self.config.top_k) for gates in output.gates.values()]
         return self.config.balance_weight * torch.stack(losses).sum()
@@ -324,13 +287,12 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     Keys "trainable" and "moving_statistics" are the totals' parts; every other key is a block of the network.
     """
 
-    def count(module: nn.Module) -> int:
-        weights = sum(p.numel() for p in module.parameters())
-        return weights + sum(b.numel() for b in module.buffers() if b.is_floating_point())
+    def moving(module: nn.Module) -> int:
+        return sum(b.numel() for b in module.buffers() if b.is_floating_point())
 
-    blocks = {name: count(child) for name, child in model.named_children()}
-    counts = {name: number for name, number in blocks.items() if number}
-    counts["trainable"] = sum(p.numel() for p in model.parameters())
-    counts["moving_statistics"] = sum(b.numel() for b in model.buffers() if b.is_floating_point())
-    counts["total"] = counts["trainable"] + counts["moving_statistics"]
-    return counts
+    def total(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters()) + moving(module)
+
+    counts = {name: total(child) for name, child in model.named_children() if total(child)}
+    whole, statistics = total(model), moving(model)
+    return counts | {"trainable": whole - statistics, "moving_statistics": statistics, "total": whole}

@@ -7,30 +7,15 @@ and batch norm uses ε = 1e-3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Keras' defaults; its momentum 0.99 is the share kept, PyTorch's the share replaced.
 BATCH_NORM: dict[str, Any] = {"eps": 1e-3, "momentum": 0.01}
-
-
 EXPANSION = 4
-
-
-# In evaluation a CPU is given large pictures a few at a time, whose maps then stay near it.
-LARGE = 128 * 128  # pixels
-
-
-PART = 8  # pictures
-
-
-Folded = Mapping[nn.Conv2d, tuple[Tensor, Tensor]]
-"""The kernel and bias of a convolution with the batch norm that follows it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,15 @@ class ResNetConfig:
         return self.widths[-1] * EXPANSION
 
 
-class Bottleneck(nn.Module):
+class Normalised(nn.Module):
+    """A module whose convolutions have a batch norm each: that of `name` is `name_norm`."""
+
+    def normalised(self, name: str, x: Tensor) -> Tensor:
+        """The convolution `name`, then its batch norm."""
+        return getattr(self, f"{name}_norm")(getattr(self, name)(x))
+
+
+class Bottleneck(Normalised):
     """1×1 reduce (carries the stride) → 3×3 → 1×1 increase, plus the input or its 1×1 projection."""
 
     def __init__(self, in_channels: int, width: int, stride: int, project: bool):
@@ -61,23 +54,16 @@ class Bottleneck(nn.Module):
         self.project = nn.Conv2d(in_channels, out, 1, stride, bias=False) if project else None
         self.project_norm = nn.BatchNorm2d(out, **BATCH_NORM) if project else None
 
-    def pairs(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-        """Every convolution with its batch norm."""
-        found = [(self.reduce, self.reduce_norm), (self.conv, self.conv_norm), (self.increase, self.increase_norm)]
-        if self.project is not None and self.project_norm is not None:
-            found.append((self.project, self.project_norm))
-        return found
-
-    def forward(self, x: Tensor, folded: Folded | None = None) -> Tensor:
-        y = F.relu(_normalised(self.reduce, self.reduce_norm, x, folded), inplace=True)
-        y = F.relu(_normalised(self.conv, self.conv_norm, y, folded), inplace=True)
-        y = _normalised(self.increase, self.increase_norm, y, folded)
-        if self.project is not None and self.project_norm is not None:
-            x = _normalised(self.project, self.project_norm, x, folded)
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.normalised("reduce", x), inplace=True)
+        y = F.relu(self.normalised("conv", y), inplace=True)
+        y = self.normalised("increase", y)
+        if self.project is not None:
+            x = self.normalised("project", x)
         return F.relu(y.add_(x), inplace=True)
 
 
-class ResNet(nn.Module):
+class ResNet(Normalised):
     """(N, 3, H, W) → globally averaged features (N, out_features)."""
 
     def __init__(self, config: ResNetConfig | None = None):
@@ -96,46 +82,11 @@ class ResNet(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or torch.is_grad_enabled():
-            return self._features(x)
-        folded = self._folded()
-        if x.device.type == "cpu" and len(x) > PART and x.shape[2] * x.shape[3] >= LARGE:
-            return torch.cat([self._features(part, folded) for part in x.split(PART)])
-        return self._features(x, folded)
-
-    def _features(self, x: Tensor, folded: Folded | None = None) -> Tensor:
         x = pad_like_tensorflow(x, kernel=7, stride=2)
-        x = F.relu(_normalised(self.stem, self.stem_norm, x, folded), inplace=True)
-        x = F.max_pool2d(x, 3, 2)
+        x = F.max_pool2d(F.relu(self.normalised("stem", x), inplace=True), 3, 2)
         for stage in self.stages:
-            if folded is None:
-                x = stage(x)
-            else:
-                for block in stage:  # type: ignore[attr-defined]
-                    x = block(x, folded)
+            x = stage(x)
         return x.mean((2, 3))
-
-    def _folded(self) -> Folded:
-        """Evaluation without gradients puts every batch norm into the kernel before it: a fifth less time."""
-        pairs = [(self.stem, self.stem_norm)]
-        for stage in self.stages:
-            for block in stage:  # type: ignore[attr-defined]
-                pairs += block.pairs()
-        folded = {}
-        for conv, norm in pairs:
-            assert norm.running_mean is not None  # for mypy: these norms keep statistics
-            assert norm.running_var is not None
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            folded[conv] = (conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
-        return folded
-
-
-def _normalised(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, folded: Folded | None) -> Tensor:
-    """Convolution, then batch norm; both at once where they are folded."""
-    if folded is None:
-        return norm(conv(x))
-    weight, bias = folded[conv]
-    return F.conv2d(x, weight, bias, conv.stride, conv.padding)
 
 
 def pad_like_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:

@@ -17,13 +17,20 @@ from torch import Tensor, nn
 
 from fermoe.errors import UserError
 from fermoe.files import atomic
-from fermoe.network.model import ExpressNetMoE, Extractor, MixtureOfExperts
-from fermoe.network.resnet import Bottleneck, ResNet
+from fermoe.network.extractor import Extractor
+from fermoe.network.model import ExpressNetMoE, MixtureOfExperts
+from fermoe.network.resnet import ResNet
 
 BACKBONE = "ResNet50/vggface_resnet50/"
-
-
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+# The ResNet's convolutions: keras_vggface's names, torchvision's, and torchvision's of the batch norms behind them.
+_RESNET = {
+    "stem": ("conv1/7x7_s2", "conv1", "bn1"),
+    "reduce": ("1x1_reduce", "conv1", "bn1"),
+    "conv": ("3x3", "conv2", "bn2"),
+    "increase": ("1x1_increase", "conv3", "bn3"),
+    "project": ("1x1_proj", "downsample.0", "downsample.1"),
+}
 
 
 def _layer(prefix: str, layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -37,43 +44,33 @@ def _layer(prefix: str, layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{prefix}/bias", layer.bias
 
 
-def _numbered(name: str, number: int) -> str:
-    """Keras numbers layers of one type as they are created: name, name_1, name_2, …"""
-    return f"{name}_{number}" if number else name
-
-
 def _extractor(prefix: str, blocks: Extractor, first: int) -> Iterator[tuple[str, Tensor]]:
-    for i, (conv, norm) in enumerate(zip(blocks.convs, blocks.norms, strict=True)):
-        yield from _layer(f"{prefix}/{_numbered('conv2d', first + i)}", conv)
-        yield from _layer(f"{prefix}/{_numbered('batch_normalization', first + i)}", norm)
+    for i, (conv, norm) in enumerate(zip(blocks.convs, blocks.norms, strict=True), start=first):
+        number = f"_{i}" if i else ""  # Keras numbers layers of one type as they are created: name, name_1, name_2, …
+        yield from _layer(f"{prefix}/conv2d{number}", conv)
+        yield from _layer(f"{prefix}/batch_normalization{number}", norm)
 
 
 def _backbone(resnet: ResNet) -> Iterator[tuple[str, Tensor]]:
-    yield from _layer(f"{BACKBONE}conv1/7x7_s2", resnet.stem)
-    yield from _layer(f"{BACKBONE}conv1/7x7_s2/bn", resnet.stem_norm)
-    for s, stage in enumerate(resnet.stages, start=2):
-        assert isinstance(stage, nn.Sequential)
-        for b, block in enumerate(stage, start=1):
-            assert isinstance(block, Bottleneck)
-            parts = {
-                "1x1_reduce": (block.reduce, block.reduce_norm),
-                "3x3": (block.conv, block.conv_norm),
-                "1x1_increase": (block.increase, block.increase_norm),
-            }
-            if block.project is not None and block.project_norm is not None:
-                parts["1x1_proj"] = (block.project, block.project_norm)
-            for name, (conv, norm) in parts.items():
-                yield from _layer(f"{BACKBONE}conv{s}_{b}_{name}", conv)
-                yield from _layer(f"{BACKBONE}conv{s}_{b}_{name}/bn", norm)
+    for name, conv in resnet.named_modules():
+        if isinstance(conv, nn.Conv2d):
+            *place, part = name.split(".")  # ("stages", stage, block), or nothing for the stem
+            block = f"conv{int(place[1]) + 2}_{int(place[2]) + 1}_" if place else ""
+            layer = f"{BACKBONE}{block}{_RESNET[part][0]}"
+            yield from _layer(layer, conv)
+            yield from _layer(f"{layer}/bn", resnet.get_submodule(f"{name}_norm"))
 
 
 def keras_targets(model: ExpressNetMoE) -> dict[str, Tensor]:
-    """Every Keras key of the paper's network with the tensor of `model` that it fills (full variant only)."""
-    if model.config.gate is None or not (model.has_cnn1 and model.has_cnn2):
-        raise UserError(
-            f"variant '{model.config.variant}' has no Keras counterpart",
-            fix="load into a variant with every block",
-        )
+    """Every Keras key of the paper's network with the tensor of `model` that it fills.
+
+    Raises:
+        UserError: the model's variant lacks a block.
+    """
+    config = model.config
+    if not (config.cnn1 and config.cnn2 and config.fusion and config.gate):
+        what = f"variant '{config.variant}' has no Keras counterpart"
+        raise UserError(what, fix="load into a variant with every block")
     targets = dict(_extractor("CNNFeatureExtractor_1", model.cnn1.blocks, first=0))
     targets |= dict(_layer("CNNFeatureExtractor_1/dense", model.cnn1.dense))
     targets |= dict(_extractor("CNNFeatureExtractor_2", model.cnn2.blocks, first=len(model.cnn1.blocks.convs)))
@@ -93,13 +90,24 @@ def _to_torch(key: str, array: np.ndarray, model: ExpressNetMoE) -> Tensor:
     value = torch.from_numpy(np.array(array, dtype=np.float32))  # a copy: h5 and npz arrays may be read-only
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1)
-    if key == "CNNFeatureExtractor_1/dense/kernel":
+    if key == "CNNFeatureExtractor_1/dense/kernel" and model.config.cnn1 is not None:
         # Keras flattens (H, W, C), PyTorch (C, H, W): reorder the rows once instead of the map every time.
         channels = model.config.cnn1.channels[-1]
         side = round((value.shape[0] / channels) ** 0.5)
         if side * side * channels == value.shape[0]:
             value = value.reshape(side, side, channels, -1).permute(2, 0, 1, 3).flatten(0, 2)
     return value.T if value.ndim == 2 else value
+
+
+def _misfit(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> str | None:
+    """What is wrong with a weight, if any: `load_state_dict` changes what fits before it says so."""
+    for key in (*own, *values):
+        if key not in own or key not in values:
+            return f"'{key}' is {'missing' if key in own else 'unknown'}"
+        shape, needed = getattr(values[key], "shape", ()), own[key].shape
+        if shape != needed:
+            return f"'{key}' has shape {tuple(shape)}, the network's is {tuple(needed)}"
+    return None
 
 
 def load_keras_weights(model: ExpressNetMoE, weights: Mapping[str, np.ndarray]) -> None:
@@ -113,18 +121,10 @@ def load_keras_weights(model: ExpressNetMoE, weights: Mapping[str, np.ndarray]) 
     """
     only_backbone = bool(weights) and all(key.startswith(BACKBONE) for key in weights)
     targets = dict(_backbone(model.resnet)) if only_backbone else keras_targets(model)
-    fix = "give the weights of the same network (or of its ResNet-50 alone)"
-    for problem, keys in (
-        ("missing", targets.keys() - weights.keys()),
-        ("unknown", weights.keys() - targets.keys()),
-    ):
-        if keys:
-            raise UserError(f"{len(keys)} Keras weights are {problem}, such as '{min(keys)}'", fix=fix)
     values = {key: _to_torch(key, array, model) for key, array in weights.items()}
-    for key, target in targets.items():
-        if values[key].shape != target.shape:
-            shapes = f"{tuple(values[key].shape)}, the model's is {tuple(target.shape)}"
-            raise UserError(f"Keras weight '{key}' has shape {shapes} (PyTorch order)", fix=fix)
+    if problem := _misfit(targets, values):
+        what = f"the Keras weight {problem} (PyTorch's order)"
+        raise UserError(what, fix="give the weights of the same network (or of its ResNet-50 alone)")
     with torch.no_grad():
         for key, target in targets.items():
             target.copy_(values[key])
@@ -161,41 +161,24 @@ def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-def _misfit(module: nn.Module, values: Mapping[str, Tensor]) -> str | None:
-    """A key that one side lacks or whose shapes differ: `load_state_dict` changes what fits before it says so."""
-    own = module.state_dict()
-    for key in (*own, *values):
-        if key not in own or key not in values or getattr(values[key], "shape", None) != own[key].shape:
-            return key
-    return None
-
-
 def load_torchvision_resnet50(resnet: ResNet, state: Mapping[str, Tensor]) -> None:
     """Fill the ResNet-50 from a torchvision ResNet-50's state dict (ImageNet weights).
 
     torchvision puts a stage's stride on the 3×3 convolution and uses ε = 1e-5, so features are not torchvision's to
     the digit; as initial weights for training they serve.
     """
-    names = {"reduce": "conv1", "conv": "conv2", "increase": "conv3", "project": "downsample.0"}
-    norms = {"reduce_norm": "bn1", "conv_norm": "bn2", "increase_norm": "bn3", "project_norm": "downsample.1"}
-    ours = {}
-    for key in resnet.state_dict():
-        if key.startswith("stem_norm."):
-            ours[key] = "bn1." + key.removeprefix("stem_norm.")
-        elif key.startswith("stem."):
-            ours[key] = "conv1." + key.removeprefix("stem.")
-        else:
-            _, stage, block, part, rest = key.split(".")
-            ours[key] = f"layer{int(stage) + 1}.{block}.{(names | norms)[part]}.{rest}"
-    missing = [theirs for theirs in ours.values() if theirs not in state]
-    if missing:
-        raise UserError(f"not a torchvision ResNet-50: '{missing[0]}' is missing", fix="give resnet50's state dict")
-    values = {key: state[theirs] for key, theirs in ours.items()}
-    misfit = _misfit(resnet, values)
-    if misfit is not None:
-        what = f"the ImageNet weights do not fit: '{ours[misfit]}' has another shape"
+    names = {}
+    own = resnet.state_dict()
+    for key in own:
+        *place, part, tensor = key.split(".")
+        block = f"layer{int(place[1]) + 1}.{place[2]}." if place else ""
+        _, conv, norm = _RESNET[part.removesuffix("_norm")]
+        names[key] = f"{block}{norm if part.endswith('_norm') else conv}.{tensor}"
+    values = {name: state[name] for name in names.values() if name in state}
+    if problem := _misfit({name: own[key] for key, name in names.items()}, values):
+        what = f"the ImageNet weight {problem}"
         raise UserError(what, fix="give resnet50's state dict, and train the paper's network (model=paper)")
-    resnet.load_state_dict(values)
+    resnet.load_state_dict({key: values[name] for key, name in names.items()})
 
 
 def load_initial_weights(model: ExpressNetMoE, source: str) -> None:
@@ -211,10 +194,8 @@ def load_initial_weights(model: ExpressNetMoE, source: str) -> None:
     elif kind == "imagenet":
         load_torchvision_resnet50(model.resnet, _imagenet_state(path))
     else:
-        raise UserError(
-            f"unknown initial weights '{source}'",
-            fix="choose random, imagenet, imagenet:FILE.pth or vggface2:rcmalli_vggface_tf_notop_resnet50.h5",
-        )
+        fix = "choose random, imagenet, imagenet:FILE.pth or vggface2:rcmalli_vggface_tf_notop_resnet50.h5"
+        raise UserError(f"unknown initial weights '{source}'", fix=fix)
 
 
 def _imagenet_state(path: str) -> Mapping[str, Tensor]:
@@ -226,11 +207,8 @@ def _imagenet_state(path: str) -> Mapping[str, Tensor]:
         return ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
     except Exception as error:  # torch.load and the download fail in many ways; each is one line to the user
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"the ImageNet weights cannot be read ({message})",
-            where=path or None,
-            fix="give a file: weights=imagenet:/path/to/resnet50.pth",
-        ) from None
+        what, fix = f"the ImageNet weights cannot be read ({message})", "weights=imagenet:/path/to/resnet50.pth"
+        raise UserError(what, where=path or None, fix=f"give a file: {fix}") from None
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
@@ -241,11 +219,10 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Read what `save_weights` wrote; the model must have the same configuration."""
-    path = Path(path)
     try:
         values = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"the weights cannot be read ({error})", where=path, fix="train again") from None
-    if _misfit(model, values) is not None:
+    if _misfit(model.state_dict(), values):
         raise UserError("the weights belong to another configuration", where=path, fix="use the run's own parameters")
     model.load_state_dict(values)

@@ -128,9 +128,9 @@ def test_every_mode_has_the_state_dict_of_a_plain_convolution(kernel: int) -> No
 
 
 def test_auto_takes_the_fft_for_large_kernels_only() -> None:
-    assert LargeKernelConv2d(3, 8, 75).uses_fft("cpu")
-    assert not LargeKernelConv2d(3, 8, 3).uses_fft("cpu")
-    assert not LargeKernelConv2d(3, 8, 75, mode="direct").uses_fft("cpu")
+    assert LargeKernelConv2d(3, 8, 75).uses_fft
+    assert not LargeKernelConv2d(3, 8, 3).uses_fft
+    assert not LargeKernelConv2d(3, 8, 75, mode="direct").uses_fft
 
 
 @pytest.mark.parametrize("minimum", [1, 2, 97, 249, 261])

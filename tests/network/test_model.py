@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from fermoe.errors import UserError
-from fermoe.network import model, resnet
+from fermoe.network.cost import variant_table
 from fermoe.network.model import (
+    SIZES,
     VARIANTS,
     ExpressNetMoE,
     MixtureOfExperts,
     ModelConfig,
+    Variant,
     load_balancing_loss,
     parameter_counts,
+    variants,
 )
+from fermoe.network.weights import load_keras_weights
 
 PUBLISHED = {
     "cnn1": 8_619_824,
@@ -54,53 +59,6 @@ def test_every_variant_trains_and_evaluates_deterministically(variant: str) -> N
     assert trained | frozen == {name for name, _ in model.named_parameters()}
     model.eval()
     assert torch.equal(model(images).logits, model(images).logits)
-
-
-@pytest.mark.parametrize("images", [3, 4, 7])
-def test_large_pictures_that_pass_a_few_at_a_time_give_the_same(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, pictures, seen = miniature().resnet.eval(), torch.rand(images, 3, 64, 64), []
-    for stage in network.stages:
-        stage[0].register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
-    monkeypatch.setattr(resnet, "PART", 3)
-    with torch.no_grad():
-        whole = network(pictures)
-        assert seen == 4 * [images]
-        seen.clear()
-        monkeypatch.setattr(resnet, "LARGE", 64 * 64)
-        parts = network(pictures)
-    sizes = {3: [3], 4: [3, 1], 7: [3, 3, 1]}[images]
-    assert seen == [size for size in sizes for _ in network.stages]
-    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("least", "early"), [(0.5, True), (0.0, True), (-1.5, False)])
-def test_pooling_before_the_norm_gives_the_same_to_the_bit_where_the_norm_turns_nothing_round(
-    least: float, early: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network, pictures = miniature().eval(), torch.randn(4, 3, 64, 64)
-    for name, module in network.named_modules():
-        if ".norms." in name:
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
-            with torch.no_grad():
-                module.weight[0] = least
-    with torch.no_grad():
-        assert network.cnn1.blocks._pools_early(pictures) == early
-        found = [block(pictures) for block in (network.cnn1.blocks, network.cnn2.blocks)]
-        monkeypatch.setattr(model.Extractor, "_pools_early", lambda *_: False)
-        plain = [block(pictures) for block in (network.cnn1.blocks, network.cnn2.blocks)]
-    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
-
-
-def test_pictures_stay_together_where_gradients_are_wanted_and_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resnet, "PART", 1)
-    monkeypatch.setattr(resnet, "LARGE", 1)
-    network, seen = miniature(), []
-    network.resnet.stages[0].register_forward_pre_hook(lambda _module, inputs: seen.append(len(inputs[0])))
-    network(torch.rand(3, 3, 64, 64))
-    network.eval()(torch.rand(3, 3, 64, 64))
-    assert seen == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +118,73 @@ def test_only_the_balanced_variant_has_an_auxiliary_loss() -> None:
         assert (loss > 0) == (variant == "balanced_gate")
 
 
-@pytest.mark.parametrize("wrong", [{"variant": "ful"}, {"num_classes": 1}, {"image_size": 8}, {"convolution": "magic"}])
+def test_variants_are_named_by_group_in_their_order() -> None:
+    assert variants() == list(VARIANTS)
+    assert variants("whole") == ["full"]
+    assert variants("part") == ["backbone", "no_moe", "no_cnn1", "no_cnn2"]
+    assert variants("whole", "gate") == ["full", "dense_gate", "random_gate", "balanced_gate"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_changes_the_fields_it_names_and_no_other(size: str, variant: str) -> None:
+    config, full = (ModelConfig.named(size, 5, name) for name in (variant, "full"))
+    changed = {key: value for key, value in vars(config).items() if value != vars(full)[key]}
+    changed.pop("variant", None)
+    assert changed == VARIANTS[variant].changes
+    assert dataclasses.replace(config) == config
+    direct = dataclasses.replace(config, convolution="direct")
+    assert dataclasses.replace(direct, convolution="auto") == config
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> str:
+    changes = {"cnn1": None, "gate": None}
+    monkeypatch.setitem(VARIANTS, "no_large", Variant("ResNet and small kernels", "two branches, no mixtures", changes))
+    return "no_large"
+
+
+def test_a_new_variant_is_one_entry(added: str) -> None:
+    assert variants("part")[-1] == added
+    network = miniature(added)
+    out = network(torch.rand(2, 3, 64, 64))
+    out.logits.sum().backward()
+    assert (set(out.features), out.gates) == ({"cnn2", "resnet", "fused", "moe_expression"}, {})
+    row = variant_table().set_index("variant").loc[added]
+    assert row["what"] == "two branches, no mixtures"
+    assert row["miniature_parameters"] == parameter_counts(network)["total"]
+    # The full network without its first extractor and mixture, and with one dense layer instead of the other mixture.
+    paper = parameter_counts(ExpressNetMoE())
+    left_out = paper["cnn1"] + paper["moe_cnn"] + paper["moe_expression"] + 512 * 7
+    assert row["parameters"] == paper["total"] - left_out + 512 * 512 + 512
+    with pytest.raises(UserError, match="no_large"):
+        load_keras_weights(network, {})
+
+
+@pytest.mark.parametrize("gone", [{"fusion": False}, {"fusion": False, "cnn2": None}, {"cnn1": None, "cnn2": None}])
+def test_parts_can_be_left_out_in_any_combination(gone: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VARIANTS, "new", Variant("new", "new", {**gone, "balance_weight": 0.1}))
+    network = miniature("new")
+    out = network(torch.rand(2, 3, 64, 64))
+    assert out.logits.shape == (2, 7)
+    assert network.auxiliary_loss(out).item() > 0
+
+
+def test_a_variant_that_changes_no_known_field_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VARIANTS, "typo", Variant("typo", "typo", {"cnn3": None}))
+    with pytest.raises(UserError, match="'cnn3'"):
+        ModelConfig(variant="typo")
+
+
+def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"'huge'.*paper, miniature"):
+        ModelConfig.named("huge", 7)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"variant": "ful"}, {"num_classes": 1}, {"image_size": 8}, {"convolution": "magic"}, {"gate": "topk"}],
+)
 def test_a_wrong_configuration_is_refused_in_one_line(wrong: dict) -> None:
     with pytest.raises(UserError) as error:
         ModelConfig(**wrong)
