@@ -26,11 +26,7 @@ from fermoe.data.faces import detect_faces
 from fermoe.training.runs import provenance
 
 AUTHORS_IMAGES_PER_SECOND = (61, 82)  # logged by their notebooks, detection inside the input pipeline
-
-
 SIZES = (48, 96, 100)
-
-
 BATCH = 32
 
 

@@ -37,17 +37,9 @@ from fermoe.training.inference import place, slices
 from fermoe.training.runs import provenance
 
 PLAIN, RESNET50 = "plain port", "torchvision's ResNet-50"
-
-
 CLASSES = 7
-
-
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "ResNet"}
-
-
 Run = Callable[[], object]
-
-
 Pairs = list[tuple[float, float]]  # milliseconds of (ours, other)
 
 
@@ -229,7 +221,6 @@ def _feed(model: str, folder: Path, images: int, side: int, device: torch.device
 
 IMPORTS = ("import and build", "import torch, torchvision")
 
-
 # The least ratio that this library promises for the paper's network on two cores, by (what, other, batch).
 GOALS: dict[tuple[str, str, int], float] = {
     ("training step: whole network", PLAIN, 8): 6,
@@ -240,10 +231,7 @@ GOALS: dict[tuple[str, str, int], float] = {
     (*IMPORTS, 0): 2 / 3,
 }
 
-
 MEMORY_GOAL_MIB = 8 * 1024
-
-
 COLUMNS = ["what", "device", "threads", "batch", "ours_ms", "other", "other_ms"]
 
 

@@ -26,7 +26,6 @@ CROPS = {
     "masked": "the whole image with the true face box painted grey: a control (synthetic faces only)",
 }
 
-
 CONTROLS = ("masked",)
 """The crops that destroy the face on purpose."""
 GREY = 127

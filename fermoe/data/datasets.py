@@ -28,7 +28,6 @@ PROTOCOLS = ("published", "audited")
 VALIDATION_SHARE = 0.1
 AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-
 _FER2013 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 _RAFDB = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
 _AFFECTNET8 = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")

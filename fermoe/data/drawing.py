@@ -16,14 +16,12 @@ from PIL import Image, ImageDraw, ImageFilter
 FRAMINGS = ("scene", "tight")
 UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 26)  # the action units that the drawing knows
 FULL_DROP = 0.22  # how far the fullest jaw drop lowers the chin, in half head heights
-
 _FACE_TOP = -0.80  # where the face box starts: above the highest brow, below the skull's top
 _MARGIN = 2  # pixels around the outline, so that no blur carries the expression out of the box
 _TURN = np.linspace(0, 2 * np.pi, 49)[:-1]  # the angles of an outline's 48 points
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)[::2]
 _SPAN = np.linspace(-1, 1, 17)
 _HALF = np.linspace(0, 1, 7)
-
 Point = tuple[float, float]
 Colour = tuple[int, ...]  # RGB
 _SKIN = ((250, 222, 200), (236, 192, 160), (205, 152, 115), (156, 106, 76), (108, 72, 54))

@@ -39,7 +39,6 @@ Detection = tuple[float, float, float, float, float, int, int]
 """The values of `DETECTION`; the first five are NaN where no face was found."""
 
 PATIENCE = 60.0  # seconds to wait for another process that writes the cache
-
 _detector: Callable[[np.ndarray], Detection]  # of a worker process
 
 

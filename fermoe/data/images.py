@@ -21,7 +21,6 @@ from fermoe.errors import UserError
 
 MAX_PIXELS = 64_000_000  # larger files are refused before they are decoded: no face dataset holds such images
 CHUNK = 64  # rows that a process takes at once
-
 Row = dict[str, Any]  # of a dataset's table, by column
 T = TypeVar("T")
 

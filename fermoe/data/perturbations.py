@@ -27,7 +27,6 @@ SEVERITIES = (1, 2, 3, 4, 5)
 # Where the eyes and the mouth lie in an upright picture that the face fills, as shares of its width and height: used
 # for photographs, whose true boxes nobody knows. x0, y0, x1, y1.
 USUAL_BOXES = {"eyes": (0.14, 0.20, 0.86, 0.48), "mouth": (0.26, 0.64, 0.74, 0.90)}
-
 Boxes = Mapping[str, np.ndarray]  # by part ("eyes", "mouth"): (N, 4) pixels x0, y0, x1, y1
 
 

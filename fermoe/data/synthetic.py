@@ -30,7 +30,6 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
 """The action units of each emotion; contempt's move one side of the face only."""
 
 EMOTIONS: tuple[str, ...] = tuple(sorted(ACTION_UNITS))
-
 _DEFAULT_SIZE = {"scene": 128, "tight": 48}
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

@@ -22,9 +22,7 @@ from fermoe.evidence.maps import Floats
 from fermoe.plots import style
 
 Maps = Mapping[str, Floats]
-
 MAP_COLOURS = "cividis"
-
 BOX_LINES = {"eyes": "-", "mouth": "--"}
 """The parts of the face that are marked, and with which line."""
 

@@ -42,25 +42,17 @@ COLOURS = {
 """The Okabe–Ito palette, by name, in the order in which series take it; its yellow is too faint on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
-
 LINES = ("-", "--", "-.", ":")
-
 STEP = 1.06
 """From one tile to the next: a tile has the side 1. Column x and row y of a sheet begin at (x · STEP, y · STEP)."""
 
 _OLD = {"no_cnn1": "without extractor 1", "no_cnn2": "without extractor 2"}  # until every variant has a title
 VARIANT_NAMES = {v: _OLD.get(v, v.replace("_", " ")) if isinstance(a, str) else a.title for v, a in VARIANTS.items()}
-
 BRANCH_NAMES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "ResNet"}
-
 MIXTURE_NAMES = {"cnn": "mixture on extractor 1", "expression": "mixture on the fusion", "both": "both mixtures"}
-
 PROTOCOL_NAMES = {"published": "as published", "audited": "audited"}
-
 CLASS_ORDER = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-
 CLASS_NAMES = {name: name for name in CLASS_ORDER} | {"angry": "anger", "happiness": "happy", "sadness": "sad"}
 
 NAMES: dict[str, Mapping[str, str]] = {
