@@ -24,8 +24,7 @@ def plot_seeds(table: pd.DataFrame, ax: Axes | None = None, title: str = "Test a
     points = style.in_order(table.rename_axis(columns="variant").melt(ignore_index=False), "variant")
     y = f"Variant, seeds {', '.join(map(str, table.index))} from above" if len(table) > 1 else "Variant"
     ax = style.forest(points, "value", "variant", ax=ax, title=title, x="Accuracy (%)", y=y, interval=None, scale=100)
-    means = points.groupby("variant", sort=False)["value"].mean()
-    for place, mean in enumerate(100 * means):
+    for place, mean in enumerate(100 * points.groupby("variant", sort=False)["value"].mean()):
         ax.vlines(mean, place - 0.42, place + 0.42, color="black", lw=1.2)
     return ax
 

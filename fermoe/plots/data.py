@@ -15,8 +15,7 @@ def plot_class_balance(counts: pd.DataFrame, ax: Axes | None = None, title: str 
     """Bars of images per label, one hatch per split; `counts` has the columns label, split, images."""
     images = style.for_people(counts).groupby(["label", "split"])["images"]
     table = images.sum().unstack(fill_value=0)
-    order = [split for split in ("train", "validation", "test") if split in table]
-    order += [split for split in table.columns if split not in order]
+    order = [split for split in dict.fromkeys(["train", "validation", "test", *table.columns]) if split in table]
     ax = style.axes_or_new(ax)
     style.grouped_bars(ax, style.classes_in_order(table[order]))
     style.slant(ax)

@@ -90,7 +90,6 @@ def plot_drops(data: pd.DataFrame, ax: Axes | None = None, title: str = "Accurac
     """What every change of one run's gates costs, with paired intervals: one row per change, one mark per mixture."""
     rows = data[data["measure"].isin(CHANGES)]
     rows = rows.assign(order=rows["measure"].map([*CHANGES].index)).sort_values(["order", "expert"])
-    expert = " " + rows["expert"].astype("Int64").astype("string")
-    rows["change"] = rows["measure"].map(CHANGES) + expert.fillna("")
+    rows["change"] = rows["measure"].map(CHANGES) + (" " + rows["expert"].astype("Int64").astype("string")).fillna("")
     x, y = "Accuracy lost (percentage points)", "Change of the gates"
     return style.forest(rows, "value", "change", "mixture", ax, title, x, y, scale=100, reference=(0, ""))

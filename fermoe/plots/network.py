@@ -37,8 +37,7 @@ def plot_convolutions(layers: pd.DataFrame, ax: Axes | None = None, title: str =
     """Time of each layer both ways, on a logarithmic scale; `layers` is of `cost.compare_convolutions`."""
     ax = style.axes_or_new(ax)
     times = pd.DataFrame({"direct": layers["direct_ms"], "FFT": layers["fft_ms"]}).reset_index(drop=True)
-    colours = [style.COLOURS["blue"], style.COLOURS["vermillion"]]
-    times.plot(ax=ax, style=["o-", "s--"], color=colours, logy=True)
+    times.plot(ax=ax, style=["o-", "s--"], color=[style.COLOURS[c] for c in ("blue", "vermillion")], logy=True)
     names = [f"{r.kernel}×{r.kernel}\non {r.side}×{r.side}" for r in layers.itertuples()]
     ax.set_xticks(range(len(layers)), names)
     return style.finish(ax, title, "Kernel and picture of the layer (pixels)", "Time per image, forward (ms)")

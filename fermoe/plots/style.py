@@ -6,7 +6,7 @@ that a grey print can be read too. Every figure has a title, and axes name their
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -47,8 +47,21 @@ LINES = ("-", "--", "-.", ":")
 STEP = 1.06
 """From one tile to the next: a tile has the side 1. Column x and row y of a sheet begin at (x · STEP, y · STEP)."""
 
-_OLD = {"no_cnn1": "without extractor 1", "no_cnn2": "without extractor 2"}  # until every variant has a title
-VARIANT_NAMES = {v: _OLD.get(v, v.replace("_", " ")) if isinstance(a, str) else a.title for v, a in VARIANTS.items()}
+
+class _Titles(Mapping[str, str]):
+    """The titles of the variants as they are now: a new entry has its name and place at once."""
+
+    def __getitem__(self, variant: str) -> str:
+        return VARIANTS[variant].title
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VARIANTS)
+
+    def __len__(self) -> int:
+        return len(VARIANTS)
+
+
+VARIANT_NAMES = _Titles()
 BRANCH_NAMES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "ResNet"}
 MIXTURE_NAMES = {"cnn": "mixture on extractor 1", "expression": "mixture on the fusion", "both": "both mixtures"}
 PROTOCOL_NAMES = {"published": "as published", "audited": "audited"}
