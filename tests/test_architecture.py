@@ -22,7 +22,7 @@ def house(tmp_path: Path) -> Path:
 
 def lint(house: Path) -> tuple[bool, str]:
     """Whether all contracts are kept, and what lint-imports says, its lines joined."""
-    command = [Path(sys.executable).parent / "lint-imports", "--no-cache", "--no-logo"]
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
     done = subprocess.run(command, cwd=house, capture_output=True, text=True, check=False)
     return done.returncode == 0, " ".join((done.stdout + done.stderr).split())
 

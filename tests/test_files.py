@@ -150,7 +150,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def packed(tree: Path, kind: str, top: bool = False) -> Path:
     where = {"root_dir": tree.parent, "base_dir": tree.name} if top else {"root_dir": tree}
-    return Path(shutil.make_archive(str(tree.parent.parent / "data"), kind, **where))  # type: ignore[arg-type]
+    return Path(shutil.make_archive(str(tree.parent.parent / "data"), kind, **where))
 
 
 @pytest.mark.parametrize("kind", ["tar", "xztar", "gztar", "zip"])

@@ -12,7 +12,7 @@ from nbconvert import HTMLExporter
 
 from fermoe.files import write_text
 from fermoe.paper import published
-from fermoe.plots.style import text_table
+from fermoe.plots.style import for_people, text_table
 from fermoe.stats import wilson_interval
 from fermoe.training.config import own_normalisation, own_test_crop
 
@@ -175,4 +175,4 @@ def table_or_note(tables: Mapping[str, pd.DataFrame], name: str, shown: pd.DataF
     table = tables.get(name)
     if table is None or table.empty:
         return f"{name}.csv has no rows: the study has not made what it needs."
-    return text_table(readable(table if shown is None else shown).fillna(""), digits=4)
+    return text_table(for_people(readable(table if shown is None else shown)).fillna(""), digits=4)
