@@ -64,15 +64,15 @@ def runs_to_compare(runs: Sequence[FinishedRun], protocol: str) -> list[Finished
 def measure(
     trained: Sequence[TrainedRun],
     images: int,
-    perturbations: Sequence[str] = tuple(PERTURBATIONS),
+    perturbations: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Outcomes:
-    """Let every network classify the same test images, clean and under every perturbation and severity.
+    """Let every network classify the same test images, clean and under all (or the named) perturbations and severities.
 
     All must have been trained on one dataset with one crop. Synthetic faces have their own boxes of eyes and mouth;
     for photographs the usual places in an aligned face are covered. Without networks there are no images either.
     """
-    conditions = tuple((name, severity) for name in perturbations for severity in SEVERITIES)
+    conditions = tuple((name, severity) for name in perturbations or PERTURBATIONS for severity in SEVERITIES)
     if not trained:
         return Outcomes((), conditions, np.zeros(0, np.int64), np.zeros((0, 1 + len(conditions), 0), np.uint8))
     first = trained[0]

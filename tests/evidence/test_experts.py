@@ -346,7 +346,7 @@ def test_answers_that_cannot_be_read_are_one_line(answers, tmp_path, damage):
         TABLE.keep(tmp_path, {name: found})
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
-    with refused("the answers cannot be read", "run notebook 07 again"):
+    with refused("the answers cannot be read", "run notebook 07_expert_utilization again"):
         TABLE.kept(tmp_path)
 
 

@@ -591,7 +591,7 @@ def test_evidence_that_cannot_be_read_is_one_line(evidence, tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-1000])
     if damage == "no numbers":
         np.savez(path, heads=np.array(["{}"]))
-    with refused("the answers cannot be read", "run notebook 06 again"):
+    with refused("the answers cannot be read", "run notebook 06_grad_cam again"):
         grad_cam.TABLE.kept(tmp_path)
 
 
