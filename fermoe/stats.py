@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used: together they take as long as half of PyTorch
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
 
 Floats = NDArray[np.float64]
 BATCH_NUMBERS = 20_000_000
@@ -41,7 +41,7 @@ def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tupl
         raise ValueError(f"correct must lie between 0 and images, not {correct} of {images}")
     if images == 0:
         return math.nan, math.nan
-    interval = stats.binomtest(correct, images).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(correct, images).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -62,7 +62,7 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     size = np.size(values)
     if size < 2:
         return mean, math.nan, math.nan
-    half = float(stats.t.ppf(0.5 + confidence / 2, size - 1)) * sd / math.sqrt(size)
+    half = float(scipy.stats.t.ppf(0.5 + confidence / 2, size - 1)) * sd / math.sqrt(size)
     return mean, mean - half, mean + half
 
 
@@ -85,7 +85,7 @@ def bca_interval(
     if all((vector == vector[0]).all() for vector in vectors):
         value = float(statistic(*vectors, axis=-1))
         return value, value
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         vectors,
         statistic,
         paired=True,
@@ -112,14 +112,14 @@ def _bca(
     gap = np.where(np.isclose(replicates, estimate, rtol=0, atol=1e-12), 0, replicates - estimate)
     below = float((gap < 0).mean() + (gap == 0).mean() / 2)
     limit = 0.5 / replicates.size
-    bias = float(special.ndtri(min(max(below, limit), 1 - limit)))
+    bias = float(scipy.special.ndtri(min(max(below, limit), 1 - limit)))
     usable = np.isfinite(jackknife) & (weights > 0)
     jackknife, weights = jackknife[usable], weights[usable]
     spread = np.average(jackknife, weights=weights) - jackknife
     variance = float((weights * spread**2).sum())
     acceleration = float((weights * spread**3).sum()) / (6 * variance**1.5) if variance > 0 else 0.0
-    tail = special.ndtri(np.array([0.5 - confidence / 2, 0.5 + confidence / 2]))
-    level = special.ndtr(bias + (bias + tail) / (1 - acceleration * (bias + tail)))
+    tail = scipy.special.ndtri(np.array([0.5 - confidence / 2, 0.5 + confidence / 2]))
+    level = scipy.special.ndtr(bias + (bias + tail) / (1 - acceleration * (bias + tail)))
     low, high = np.quantile(replicates, level)
     return float(low), float(high)
 
@@ -167,7 +167,7 @@ def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     if only_a + only_b == 0:
         return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
 
 
 def _image_differences(baseline: ArrayLike, alternative: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
@@ -289,11 +289,11 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         return math.nan
 
     def cross_entropy(log_temperature: float) -> float:
-        scaled = special.log_softmax(rows / math.exp(log_temperature), axis=1)
+        scaled = scipy.special.log_softmax(rows / math.exp(log_temperature), axis=1)
         return -float(scaled[np.arange(truth.size), truth].mean())
 
     bounds = (-math.log(20), math.log(20))
-    return math.exp(float(optimize.minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
+    return math.exp(float(scipy.optimize.minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
 
 
 def spearman_interval(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
@@ -309,12 +309,12 @@ def spearman_interval(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> t
         raise ValueError(f"x and y must be over the same items, not {first.size} and {second.size}")
     if first.size < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan, math.nan, math.nan
-    rho, size = float(stats.spearmanr(first, second).statistic), first.size
+    rho, size = float(scipy.stats.spearmanr(first, second).statistic), first.size
     if size < 4:
         return rho, math.nan, math.nan
     # Fisher's z is infinite at ±1: use the nearest correlation below that `size` ranks can have.
     inner = float(np.clip(rho, -1 + 12 / (size * (size**2 - 1)), 1 - 12 / (size * (size**2 - 1))))
-    half = float(stats.norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + inner**2 / 2) / (size - 3))
+    half = float(scipy.stats.norm.ppf(0.5 + confidence / 2)) * math.sqrt((1 + inner**2 / 2) / (size - 3))
     low, high = math.tanh(math.atanh(inner) - half), math.tanh(math.atanh(inner) + half)
     return rho, -1.0 if rho == -1 else low, 1.0 if rho == 1 else high
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.model_selection import train_test_split
 
 from fermoe.data.images import UnreadableImage, is_drawn, picture
 from fermoe.data.synthetic import SyntheticConfig, face_table
@@ -162,6 +161,8 @@ def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str,
     "published" validates on the test set, as the authors' code does. "audited" carves a stratified tenth out of
     the training set; `seed` draws it, the same for every training seed of a study, so that runs stay comparable.
     """
+    from sklearn.model_selection import train_test_split  # here: it takes half a second
+
     train, test = (np.flatnonzero(dataset.table["split"] == split) for split in ("train", "test"))
     if not len(test):
         raise UserError(f"dataset '{dataset.name}' has no test images", fix="a run needs at least one")
@@ -275,6 +276,8 @@ def _affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     table = pd.DataFrame({"image": listed["pth"].str.replace("\\", "/"), "emotion": names}).reset_index(drop=True)
     table["label"] = [spec.labels.index(name) for name in table["emotion"]]
     table["path"] = _affectnet_paths(root, table["image"].tolist())
+    from sklearn.model_selection import train_test_split
+
     try:
         split = {"test_size": 0.2, "random_state": AFFECTNET_SPLIT_SEED, "stratify": table["label"]}
         _, test = train_test_split(table.index, **split)

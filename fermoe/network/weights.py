@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -137,6 +136,8 @@ def read_keras_h5(path: str | Path) -> dict[str, np.ndarray]:
     themselves: `conv1/7x7_s2/bn/conv1/7x7_s2/bn/gamma:0` is gamma of the layer `conv1/7x7_s2/bn`. The layer
     list is in the file's `layer_names` attribute.
     """
+    import h5py  # here: who trains from random weights does not wait for it
+
     path = Path(path)
     fix = "give keras_vggface's rcmalli_vggface_tf_notop_resnet50.h5"
     if not path.is_file():

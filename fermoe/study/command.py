@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -48,13 +49,15 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
         return 0
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
+        seconds: dict[str, float] = {}
         try:
-            _prepare_images(study)
-            outcomes = _execute(study, runs, directory, workers or default_workers(study.threads))
+            with _timed(seconds, "images"):
+                _prepare_images(study)
+            outcomes = _execute(study, runs, directory, workers or default_workers(study.threads), seconds)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
-    return _summary(study, outcomes, directory)
+    return _summary(study, outcomes, directory, seconds)
 
 
 @contextlib.contextmanager
@@ -71,6 +74,16 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Add how long the block took to the phase's seconds."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started
+
+
 def _prepare_images(study: Study) -> None:
     """Crop and decode once, before any run: problems with images surface here, as one line."""
     prepared = set()
@@ -81,7 +94,7 @@ def _prepare_images(study: Study) -> None:
             prepared.add(crops)
 
 
-def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> list[Outcome]:
+def _execute(study: Study, runs: list[Run], directory: Path, workers: int, seconds: dict[str, float]) -> list[Outcome]:
     """Three phases: trainings, the evidence that sees the tables of all of them, the report that sees all evidence."""
     reports = [run for run in runs if run.notebook == REPORT]
     first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
@@ -91,9 +104,10 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
     runner, outcomes = Runner(workers, study.threads), []
     click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
-        for phase in (first, evidence, reports):
-            if phase in (evidence, reports):
-                rebuild_tables(directory)
+        for name, phase in (("trainings", first), ("evidence", evidence), ("report", reports)):
+            if phase is not first:
+                with _timed(seconds, "tables"):
+                    rebuild_tables(directory)
                 # What they show depends on the trainings and their own parameters: others make them stale.
                 seen = [(run.name, run.result["metrics"]) for run in finished_runs(directory)]
                 phase = [dataclasses.replace(run, inputs=digest([seen, dict(run.parameters)])) for run in phase]
@@ -101,15 +115,18 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int) -> li
             todo = [run for run in phase if run not in done]
             bar.update(len(done))
             outcomes += [Outcome(run) for run in done]
-            outcomes += runner.execute(todo, bar)
-    rebuild_tables(directory)
+            with _timed(seconds, name):
+                outcomes += runner.execute(todo, bar)
+    with _timed(seconds, "tables"):
+        rebuild_tables(directory)
     return outcomes
 
 
-def _summary(study: Study, outcomes: list[Outcome], directory: Path) -> int:
+def _summary(study: Study, outcomes: list[Outcome], directory: Path, seconds: dict[str, float]) -> int:
     failed = [outcome for outcome in outcomes if outcome.error]
     fresh = sum(outcome.seconds > 0 and not outcome.error for outcome in outcomes)
     click.echo(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} runs done ({fresh} of them now)")
+    click.echo("time: " + ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items()))
     for outcome in failed:
         click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)
     click.echo(f"tables: {_short(directory / 'tables')}")

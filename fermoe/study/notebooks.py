@@ -7,6 +7,8 @@ python -m fermoe.study.notebooks refresh notebooks/*.ipynb                   the
 from __future__ import annotations
 
 import base64
+import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import nbformat
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from fermoe.files import checkout, notebooks_dir, write_text
 
@@ -36,11 +39,22 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
             progress_bar=False,
             execution_timeout=CELL_TIMEOUT,
             shutdown_kernel="immediate",
+            config=_kernel_config(),
         )
     except PapermillExecutionError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _kernel_config() -> Config:
+    """On Linux the kernel is spoken to over sockets with a name of this process's own, which end with it.
+
+    Kernels that start at once race for free TCP ports.
+    """
+    if sys.platform != "linux":
+        return Config()
+    return Config(KernelManager={"transport": "ipc", "ip": f"@fermoe-{os.getpid()}-{secrets.token_hex(4)}"})
 
 
 def refresh(path: Path) -> None:
