@@ -63,11 +63,6 @@ def as_images(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255.0).expand(-1, 3, -1, -1)
 
 
-def is_augmented(pipeline: str) -> bool:
-    """Whether a pipeline of that name augments."""
-    return "+" in pipeline
-
-
 def augment(images: Tensor, generator: torch.Generator, settings: Augmentation | None = None) -> Tensor:
     """Augment images (N, 3, H, W) in [0, 1], each by its own draw from `generator` (a CPU generator).
 
