@@ -15,17 +15,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fermoe.network.extractor import Extractor
+from fermoe.network.large_kernel import LargeKernelConv2d
 from fermoe.network.resnet import Bottleneck, Normalised, ResNet
 
 # Bytes of the map that are pooled at once: what is made on the way then stays in the cache.
 CHUNK = 2 * 2**20
+# Elements of a map that ReLU and dropout take at once.
+PIECE = 2**17
+# Maps up to so many elements, of all pictures, are pooled by PyTorch: more calls would cost more than they save.
+SMALL = 2**15
+# oneDNN computes channels by sixteen.
+FEW = 16
 # In evaluation a CPU is given large pictures a few at a time, whose maps then stay near it.
 LARGE = 128 * 128  # pixels
 PART = 8  # pictures
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout`; on the CPU a mask costs a quarter.
+    """`nn.Dropout`; on the CPU a mask costs an eighth.
 
     PyTorch draws one random number per element, one after the other; at 224×224 that costs as much as the
     convolutions. One 64-bit draw holds four 16-bit ones, so the rate is rounded to the nearest 1/65536 and the scale
@@ -36,16 +43,65 @@ class Dropout(nn.Dropout):
         dropped = round(self.p * 65536)
         if not self.training or input.device.type != "cpu" or not 0 < dropped < 65536:
             return super().forward(input)
-        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.int16)[: input.numel()] >= dropped - 32768
         # The mask takes the memory order of its input (channels last in training), so that no copy is made.
-        if input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last):
-            mask = torch.empty_like(input, memory_format=torch.channels_last)
-            mask.permute(0, 2, 3, 1).view(-1).copy_(kept)
-        else:
-            mask = torch.empty_like(input, memory_format=torch.contiguous_format)
-            mask.view(-1).copy_(kept)
-        return input * mask.mul_(65536 / (65536 - dropped))
+        mask = torch.empty_like(input, memory_format=_order(input))
+        _in_memory(mask).copy_(_kept(mask.numel(), dropped))
+        return input * mask
+
+
+def _kept(elements: int, dropped: int) -> Tensor:
+    """For each element 0 with a chance of `dropped` of 65536, else what keeps the expectation: (elements,)."""
+    words = torch.empty(-(-elements // 4), dtype=torch.int64).random_(-(2**63), None)
+    draws = words.view(torch.int16)[:elements].float()  # whole numbers: comparing them is exact
+    scale = torch.tensor(65536 / (65536 - dropped)).expand(elements)
+    return torch.ops.aten.threshold_backward(scale, draws, dropped - 32768.5)
+
+
+def _is_last(x: Tensor) -> bool:
+    """Whether the channels of a map come last in memory, and not first as well."""
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if _is_last(x) else torch.contiguous_format
+
+
+def _in_memory(x: Tensor) -> Tensor:
+    """A dense tensor's elements, one after the other as they lie in memory."""
+    return (x.permute(0, 2, 3, 1) if _is_last(x) else x).view(-1)
+
+
+def relu_dropout(x: Tensor, rate: float) -> Tensor:
+    """Dropout of relu(x), in place: for a map in training that nothing else needs.
+
+    The map passes through in pieces that stay in the cache, and the gradient needs no mask: what is left of it above
+    zero was kept. The draws are those of `Dropout`.
+    """
+    dropped = round(rate * 65536)
+    if not 0 < dropped < 65536 or not (x.is_contiguous() or _is_last(x)):
+        return F.dropout(F.relu(x), rate)
+    return _ReLUDropout.apply(x, dropped)
+
+
+class _ReLUDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
+        for part in _in_memory(x).split(PIECE):
+            part.relu_().mul_(_kept(part.numel(), dropped))
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        ctx.scale = 65536 / (65536 - dropped)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (y,), order = ctx.saved_tensors, _order(ctx.saved_tensors[0])
+        grad = torch.empty_like(y, memory_format=order)
+        parts = (_in_memory(tensor).split(PIECE) for tensor in (grads[0].contiguous(memory_format=order), y, grad))
+        for given, kept, result in zip(*parts, strict=True):
+            torch.ops.aten.threshold_backward.grad_input(given, kept, 0, grad_input=result)
+            result.mul_(ctx.scale)
+        return grad, None
 
 
 class MaxPool2(nn.MaxPool2d):
@@ -58,7 +114,7 @@ class MaxPool2(nn.MaxPool2d):
 
     def forward(self, input: Tensor) -> Tensor:
         exact = input.dtype in (torch.float32, torch.float64) and input.shape[-2:].numel() <= 2**24  # for the places
-        if input.device.type == "cpu" and input.ndim == 4 and input.numel() > 0 and exact:
+        if input.device.type == "cpu" and input.ndim == 4 and input.numel() > SMALL and exact and not _is_last(input):
             return _MaxPool2.apply(input)
         return super().forward(input)
 
@@ -103,19 +159,24 @@ def _positive(x: Tensor) -> Tensor:
 
 
 class FastExtractor(Extractor):
-    """An extractor whose maps keep their channels first on a CPU, and that pools before ReLU and norm where it may."""
+    """An extractor in the memory order that a CPU wants, and that pools before ReLU and norm where it may."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
             return super().forward(x)
-        # Batch norm over few channels is up to five times slower on a CPU when they come last in memory.
-        x = x.contiguous()
-        if not self._pools_early():
-            return super().forward(x)
-        last = len(self.convs) - 1
+        early, last = self._pools_early(), len(self.convs) - 1
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = conv(x)
-            x = norm(F.relu_(self.pool(x) if i < last else x))
+            assert isinstance(conv, LargeKernelConv2d)
+            if i > 0 and not early:
+                x = self.pool(x)
+            # Norms accumulate in float64 only where channels come first; last, gradients are off by a hundredth.
+            x = conv(x.contiguous(memory_format=_memory_order(conv))).contiguous()
+            if early:
+                x = norm(F.relu_(self.pool(x) if i < last else x))
+            elif self.dropout.training and self.dropout.p > 0:
+                x = norm(relu_dropout(x, self.dropout.p))
+            else:
+                x = norm(self.dropout(F.relu(x)))
         return x
 
     def _pools_early(self) -> bool:
@@ -126,6 +187,11 @@ class FastExtractor(Extractor):
         if self.training or torch.is_grad_enabled():
             return False
         return all(bool(torch.all(torch.as_tensor(norm.weight) >= 0)) for norm in self.norms)
+
+
+def _memory_order(conv: LargeKernelConv2d) -> torch.memory_format:
+    """Direct convolutions of few channels are up to twice as fast where they come last; others hardly differ."""
+    return torch.channels_last if conv.in_channels < FEW and not conv.uses_fft else torch.contiguous_format
 
 
 # What this evaluation has folded already: pictures that pass in parts share it.

@@ -20,14 +20,16 @@ from torch import Tensor, nn
 Mode = Literal["auto", "fft", "direct"]
 
 # The kernel size from which the FFT is faster, forward and backward, at the channels and sizes of the paper's
-# two extractors (two Zen 4 cores: 15×15 by FFT 3–12 times faster, 9×9 direct 1.7 times faster). No other device was
-# measured yet; 12 also keeps the 75, 50, 25 and 15 kernels in the frequency domain there.
-CROSSOVER = 12
+# two extractors (two Zen 4 cores: 15×15 by FFT 3–12 times faster, 9×9 at 14×14 1.7 times, 7×7 1.1 times, 5×5 not). No
+# other device was measured yet; 9 also keeps the 75, 50, 25 and 15 kernels in the frequency domain there.
+CROSSOVER = 9
 # From this many input channels on, spectra are kept with their frequencies in front.
 FREQUENCIES_FIRST = 8
 # Bytes of the largest spectrum that is made at once on a CPU. Larger buffers leave the cache, and the C library returns
 # them to the system after each use, which then clears every page anew.
 CHUNK = 16 * 2**20
+# Up to so many terms, or results of each, a product of spectra is summed term by term.
+FEW = 16
 SMALL_PADDING = 4
 
 
@@ -45,6 +47,34 @@ def direct_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     if top == bottom and left == right and max(top, left) <= SMALL_PADDING:
         return F.conv2d(x, weight, bias, padding=(top, left))
     return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias)
+
+
+def blocked_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same, of images with even sides, on squares of 2×2 pixels as four channels each.
+
+    oneDNN computes sixteen output channels where fewer are asked for; this gives it four times as many of a quarter of
+    the pixels (the space-to-depth transform of MLPerf's ResNet stems).
+    """
+    out, channels, *kernel = weight.shape
+    (top, bottom), (left, right) = (same_padding(k) for k in kernel)
+    # Squares before and after the centre's, and zeros that make both halves of a square see whole squares.
+    squares = [(-(-before // 2), -(-after // 2)) for before, after in ((top, bottom), (left, right))]
+    rows, columns = (before + after + 1 for before, after in squares)
+    first, start = 1 + 2 * squares[0][0] - top, 1 + 2 * squares[1][0] - left
+    pads = (start, 2 * columns + 1 - kernel[1] - start, first, 2 * rows + 1 - kernel[0] - first)
+    padded = F.pad(weight, pads)
+    shifted = [padded[..., 1 - i : 1 - i + 2 * rows, 1 - j : 1 - j + 2 * columns] for i in (0, 1) for j in (0, 1)]
+    taps = torch.stack(shifted, 1).view(out * 4, channels, rows, 2, columns, 2)
+    taps = taps.permute(0, 3, 5, 1, 2, 4).reshape(out * 4, 4 * channels, rows, columns)
+    n, _, height, width = x.shape
+    # Channels last, a square's pixels are two runs of memory; pixel_unshuffle takes three times as long.
+    pairs = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2 * channels)
+    images = torch.cat([pairs[:, :, 0], pairs[:, :, 1]], -1).permute(0, 3, 1, 2)  # (N, 4 C, H / 2, W / 2)
+    (before, after), (start, end) = squares
+    y = F.conv2d(F.pad(images, (start, end, before, after)), taps, None if bias is None else bias.repeat_interleave(4))
+    pixels = y.permute(0, 2, 3, 1).reshape(n, height // 2, width // 2, out, 2, 2)  # the last: left and right
+    pixels = torch.view_as_complex(pixels).permute(0, 3, 1, 4, 2).contiguous()  # two numbers move as one
+    return torch.view_as_real(pixels).view(n, out, height, width)
 
 
 @functools.lru_cache(maxsize=256)
@@ -137,9 +167,10 @@ class _ChannelsFirst:
     def product(a: Tensor, b: Tensor) -> Tensor:
         """Σ_c a[n, c, f] · b[c, o, f] for every frequency f: (N, C, F), (C, O, F) → (N, O, F).
 
-        A running sum over a few channels is 2–5 times faster than `torch.bmm`, which needs the frequencies in front.
+        A running sum over a few terms, or of a few, is 2–5 times faster than `torch.bmm`, which needs the frequencies
+        in front.
         """
-        if a.shape[1] <= 16:
+        if a.shape[1] <= FEW or len(a) * b.shape[1] <= FEW:
             product = a[:, 0, None] * b[0]
             for c in range(1, a.shape[1]):
                 product.addcmul_(a[:, c, None], b[c])
@@ -277,5 +308,14 @@ class LargeKernelConv2d(nn.Conv2d):
         """Whether this layer takes the frequency domain."""
         return self.mode == "fft" or (self.mode == "auto" and max(self.kernel_size) >= CROSSOVER)
 
+    def _uses_squares(self, x: Tensor) -> bool:
+        """Whether few channels of a large map are better taken as four times as many (two Zen 4 cores: 1.4–1.7×)."""
+        few = max(self.weight.shape[:2]) <= 4 and min(self.kernel_size) >= 5
+        even = x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+        return self.mode == "auto" and x.device.type == "cpu" and few and even and x.shape[-2:].numel() >= 48 * 48
+
     def forward(self, input: Tensor) -> Tensor:
-        return (fft_conv2d if self.uses_fft else direct_conv2d)(input, self.weight, self.bias)
+        if self.uses_fft:
+            return fft_conv2d(input, self.weight, self.bias)
+        convolve = blocked_conv2d if self._uses_squares(input) else direct_conv2d
+        return convolve(input, self.weight, self.bias)

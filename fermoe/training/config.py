@@ -14,6 +14,7 @@ from fermoe.data.transforms import pipeline_name
 from fermoe.errors import UserError
 from fermoe.files import digest
 from fermoe.network.model import ModelConfig
+from fermoe.training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class TrainConfig:
     normalisation: str | None = None
     augmentation: str = "none"
     weights: str = "random"
+    precision: str = "float32"
     seed: int = 0
     epochs: int = 15
     patience: int = 5
@@ -54,6 +56,8 @@ class TrainConfig:
                 raise UserError(f"{name} is {value!r}", fix="give a number above 0, such as 0.0001")
         if not isinstance(self.label_smoothing, int | float) or not 0 <= self.label_smoothing <= 1:
             raise UserError(f"label_smoothing is {self.label_smoothing!r}", fix="give a number from 0 to 1")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision is {self.precision!r}", fix=f"choose one of {', '.join(PRECISIONS)}")
         if self.protocol == "published" and self.augmentation != "none":
             raise UserError("the published protocol has no augmentation", fix="use the audited protocol")
         if self.test_crop is None:

@@ -5,7 +5,6 @@ What the evidence (experts, Grad-CAM, robustness) is measured on. Nothing here t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined
 from fermoe.network.weights import load_weights
 from fermoe.training.config import TrainConfig, model_config
 from fermoe.training.feed import Data, load_data
+from fermoe.training.precision import autocast
 from fermoe.training.runs import FinishedRun
 
 
@@ -28,13 +28,6 @@ def pick_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 where that is fast, in training and in evaluation alike; FFTs stay in float32 by themselves."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def place(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
@@ -47,18 +40,21 @@ def place(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
 
 
 @torch.inference_mode()
-def predict(model: ExpressNetMoE, batches: Iterable[Tensor], features: bool = True) -> ExpressNetOutput:
+def predict(
+    model: ExpressNetMoE, batches: Iterable[Tensor], features: bool = True, precision: str = "float32"
+) -> ExpressNetOutput:
     """What a network answers, on the CPU in float32: the only place where one is evaluated.
 
     Args:
         model: on its device; it is switched to evaluation.
         batches: (N, 3, S, S) each, as the network's input pipeline makes them.
         features: False leaves out the features, which are much larger than the rest.
+        precision: in which it was trained.
     """
     model.eval()
     device, parts = next(model.parameters()).device, []
     for batch in batches:
-        with autocast(device):
+        with autocast(device, precision):
             out = model(batch.to(device))
         gates, kept = (
             {k: v.float().cpu() for k, v in named.items()} for named in (out.gates, out.features if features else {})
@@ -110,7 +106,8 @@ class TrainedRun:
     def predict(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> ExpressNetOutput:
         """Logits, gates and features on the CPU for images (N, 3, S, S) in [0, 1], changed first batch by batch."""
         batches = images.split(BATCH)
-        return predict(self.model, (self.normalise(batch if change is None else change(batch)) for batch in batches))
+        seen = (self.normalise(batch if change is None else change(batch)) for batch in batches)
+        return predict(self.model, seen, precision=self.config.precision)
 
 
 def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None) -> TrainedRun:

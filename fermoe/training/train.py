@@ -24,9 +24,11 @@ from fermoe.files import atomic, digest, exclusive, write_arrays, write_csv
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, parameter_counts
 from fermoe.network.weights import load_initial_weights, load_weights, save_weights
 from fermoe.training import predictions
+from fermoe.training.adam import Adam
 from fermoe.training.config import TrainConfig, model_config
 from fermoe.training.feed import Data, Feed, load_data
-from fermoe.training.inference import autocast, pick_device, place, predict, slices
+from fermoe.training.inference import pick_device, place, predict, slices
+from fermoe.training.precision import autocast, require_fast
 from fermoe.training.runs import TRAINING, read_result, write_result
 
 
@@ -45,8 +47,7 @@ class Trainer:
         self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
         load_initial_weights(self.model, config.weights)
         place(self.model, device)
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trainable, lr=config.learning_rate, eps=1e-7, fused=device.type != "mps")
+        self.optimizer = Adam(self.model.parameters())
         self.history: list[dict[str, float]] = []
         self.choices: list[Tensor] = []  # by epoch: the class predicted for each validation image
 
@@ -56,8 +57,6 @@ class Trainer:
         torch.manual_seed(_seed(config.seed, epoch, 1))  # dropout
         generator = torch.Generator().manual_seed(_seed(config.seed, epoch, 2))  # order and augmentation
         rate = config.learning_rate * config.decay**epoch  # the first epoch's is multiplied too
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         rows = self.data.splits["train"]
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
         labels = torch.from_numpy(self.data.labels)
@@ -74,13 +73,12 @@ class Trainer:
                 position += len(batch)
                 if len(batch) == 1:
                     continue  # batch norm has no variance of one value
-                with autocast(self.device):
+                with autocast(self.device, config.precision):
                     out = self.model(self.feed.batch("train", batch, generator))
                     loss = F.cross_entropy(out.logits.float(), target, label_smoothing=config.label_smoothing)
                     objective = loss + self.model.auxiliary_loss(out)
-                self.optimizer.zero_grad(set_to_none=True)
                 objective.backward()
-                self.optimizer.step()
+                self.optimizer.step(rate)
                 correct = (out.logits.detach().argmax(1) == target).sum()
                 totals += torch.stack([loss.detach() * len(batch), correct])
                 seen, steps = seen + len(batch), steps + 1
@@ -110,7 +108,7 @@ class Trainer:
     def predict(self, split: str, batch_size: int = 256) -> ExpressNetOutput:
         """Logits and gates for a whole split, in its order, on the CPU; features are left out."""
         batches = (self.feed.batch(split, rows) for rows in slices(self.data.splits[split], batch_size))
-        return predict(self.model, batches, features=False)
+        return predict(self.model, batches, features=False, precision=self.config.precision)
 
     @property
     def best_epoch(self) -> int:
@@ -173,7 +171,9 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         if done and best.exists() and _is_result_of(done, config, print_of_data):
             checkpoint.unlink(missing_ok=True)
             return done
-        trainer = Trainer(config, data, pick_device())
+        device = pick_device()
+        require_fast(device, config.precision)
+        trainer = Trainer(config, data, device)
         if checkpoint.exists():
             trainer.restore(checkpoint)
         (directory / "result.json").unlink(missing_ok=True)  # of other parameters or data: from here on not true
