@@ -32,7 +32,9 @@ def main() -> None:
 @click.argument("name", metavar="STUDY")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
-@click.option("--workers", type=click.IntRange(min=1), help="Runs at once (default: one per GPU, else one).")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Runs at once (default: one per GPU; without, what `threads` allow)."
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
 def study(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -20,14 +19,13 @@ from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import UserError
 from fermoe.evidence.crops import detection_table
-from fermoe.files import digest, exclusive, extract, results_dir, write_csv, write_json
+from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
-from fermoe.study.plan import ANALYSES_BEFORE, MODEL, REPORT, Run, Study, expand, load_study, training_configs
+from fermoe.study.plan import REPORT, Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.report import write_report
 from fermoe.study.runner import Outcome, Runner, default_workers
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.feed import load_data
-from fermoe.training.runs import TRAINING, finished_runs
 
 
 def default_out(study: Study) -> Path:
@@ -43,9 +41,7 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
     runs = expand(study, directory)
     load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
     if dry_run:
-        for run in runs:
-            click.echo(f"{'done' if run.done else 'to do':6} {run.id}")
-        click.echo(f"{sum(run.done for run in runs)} of {len(runs)} runs are done in {directory}")
+        _list_runs(runs, directory)
         return 0
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
@@ -95,22 +91,15 @@ def _prepare_images(study: Study) -> None:
 
 
 def _execute(study: Study, runs: list[Run], directory: Path, workers: int, seconds: dict[str, float]) -> list[Outcome]:
-    """Three phases: trainings, the evidence that sees the tables of all of them, the report that sees all evidence."""
-    reports = [run for run in runs if run.notebook == REPORT]
-    first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
-    first.sort(key=lambda run: run.notebook == MODEL)  # short, and nothing waits for it: it fills the last gap
-    evidence = [run for run in runs if run not in first and run not in reports]
-    evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
+    """Phase by phase; the tables are made anew before a phase that reads them, and at the end."""
     runner, outcomes = Runner(workers, study.threads), []
     click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
-        for name, phase in (("trainings", first), ("evidence", evidence), ("report", reports)):
-            if phase is not first:
+        for name, phase in phases(runs).items():
+            if name != "trainings":
                 with _timed(seconds, "tables"):
                     rebuild_tables(directory)
-                # What they show depends on the trainings and their own parameters: others make them stale.
-                seen = [(run.name, run.result["metrics"]) for run in finished_runs(directory)]
-                phase = [dataclasses.replace(run, inputs=digest([seen, dict(run.parameters)])) for run in phase]
+                phase = with_inputs(phase, runs, directory)
             done = [run for run in phase if run.done]
             todo = [run for run in phase if run not in done]
             bar.update(len(done))
@@ -120,6 +109,18 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int, secon
     with _timed(seconds, "tables"):
         rebuild_tables(directory)
     return outcomes
+
+
+def _list_runs(runs: list[Run], directory: Path) -> None:
+    """What is done and what would run: whatever waits for a run that is to be made is to be made again."""
+    done: dict[str, bool] = {}
+    for name, phase in phases(runs).items():
+        waits = not all(done.values())
+        looked_at = phase if name == "trainings" else with_inputs(phase, runs, directory)
+        done |= {run.id: run.done and not waits for run in looked_at}
+    for run in runs:
+        click.echo(f"{'done' if done[run.id] else 'to do':6} {run.id}")
+    click.echo(f"{sum(done.values())} of {len(runs)} runs are done in {directory}")
 
 
 def _summary(study: Study, outcomes: list[Outcome], directory: Path, seconds: dict[str, float]) -> int:

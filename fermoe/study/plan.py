@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import yaml
 from fermoe.data.arrays import CROPS
 from fermoe.data.datasets import DATASETS, PROTOCOLS
 from fermoe.errors import UserError
-from fermoe.files import notebooks_dir, results_dir
+from fermoe.files import digest, notebooks_dir, results_dir
 from fermoe.network.model import VARIANTS, ModelConfig
 from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
@@ -72,7 +72,7 @@ class Study:
 class Run:
     """One notebook with one set of parameters, and the directory it leaves its results in.
 
-    `inputs` is a hash of the trainings that an analysis reads; with others it is not done.
+    `inputs` is a hash of what an analysis is about; made from other inputs it is not done.
     """
 
     notebook: str
@@ -86,12 +86,15 @@ class Run:
         return self.directory / f"{self.notebook}.ipynb"
 
     @property
-    def done(self) -> bool:
+    def made(self) -> bool:
         """Both the result and a whole executed notebook: papermill leaves files that look finished after a
         time-out or a dead kernel, so neither alone proves anything."""
-        if read_result(self.directory) is None or not is_whole(self.executed):
-            return False
-        return not self.inputs or (self.seen.exists() and self.seen.read_text() == self.inputs)
+        return read_result(self.directory) is not None and is_whole(self.executed)
+
+    @property
+    def done(self) -> bool:
+        """Whether it was made from the inputs that it would have now."""
+        return self.made and (not self.inputs or (self.seen.exists() and self.seen.read_text() == self.inputs))
 
     @property
     def seen(self) -> Path:
@@ -251,7 +254,28 @@ def _analysis(study: Study, directory: Path, notebook: str) -> Run:
     }
     names = parameters_of(notebook)
     fitting = {key: value for key, value in offered.items() if key in names}
-    return Run(notebook, notebook, path, {**fitting, **study.analyses.get(notebook, {})})
+    parameters = {**fitting, **study.analyses.get(notebook, {})}
+    return Run(notebook, notebook, path, parameters, inputs=digest(parameters))
+
+
+def phases(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by what they wait for: trainings, the evidence that sees all of them, the report that sees all evidence."""
+    first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
+    first.sort(key=lambda run: run.notebook == MODEL)  # short, and nothing waits for it: it fills the last gap
+    evidence = [run for run in runs if run.notebook not in (*ANALYSES_BEFORE, TRAINING, REPORT)]
+    evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
+    return {"trainings": first, "evidence": evidence, "report": [run for run in runs if run.notebook == REPORT]}
+
+
+def with_inputs(phase: Sequence[Run], runs: Sequence[Run], directory: Path) -> list[Run]:
+    """The runs of a later phase with what they see now: the trainings among `runs`; the report sees the tables too."""
+    trainings = [(run.id, read_result(run.directory)) for run in runs if run.notebook == TRAINING]
+    seen = sorted((name, result["metrics"]) for name, result in trainings if result is not None)
+    tables = {path.name: digest(path.read_bytes()) for path in (directory / "tables").glob("*.csv")}
+    return [
+        replace(run, inputs=digest([seen, dict(run.parameters), tables if run.notebook == REPORT else {}]))
+        for run in phase
+    ]
 
 
 def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResults:

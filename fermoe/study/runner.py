@@ -1,4 +1,4 @@
-"""Runs in processes: papermill children, one per GPU or one on all cores, with a line about each."""
+"""Runs in processes, `default_workers` at once: papermill children, with a line about each."""
 
 from __future__ import annotations
 
@@ -53,14 +53,13 @@ class Runner:
     `threads` is how many each takes; 0 shares the cores out.
     """
 
-    def __init__(self, workers: int, threads: int = 0, progress: bool = True):
+    def __init__(self, workers: int, threads: int = 0):
         self.workers = workers
         self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopping = threading.Event()
         self.slots = list(range(workers))
         self.lock = threading.Lock()
-        self.progress = progress
 
     def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
         """Execute runs that may run side by side; returns their outcomes in order."""
@@ -101,6 +100,8 @@ class Runner:
 
     def _papermill(self, run: Run, slot: int, bar: tqdm[Any]) -> Outcome:
         run.directory.mkdir(parents=True, exist_ok=True)
+        if run.inputs:  # an analysis whose result is of other inputs; a training looks after its own
+            (run.directory / "result.json").unlink(missing_ok=True)
         parameters = run.directory / "parameters.yaml"
         write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
         log = run.directory / "log.txt"
@@ -124,8 +125,8 @@ class Runner:
             finally:
                 with self.lock:
                     self.children.discard(child)
-        write_text(run.seen, run.inputs)
-        if code == 0 and run.done:
+        if code == 0 and run.made:
+            write_text(run.seen, run.inputs)
             return Outcome(run)
         return _failure(run, code, log)
 
