@@ -99,7 +99,7 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     Runs that other settings once left in the same folder are not the study's: runs/study.json lists those that are.
     """
     runs = Path(study_dir) / "runs"
-    mine = _listed(runs).get("runs")
+    mine = study_listing(study_dir).get("runs")
     found = []
     for path in sorted(runs.glob("*/result.json")):
         result = read_result(path.parent)
@@ -108,11 +108,12 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     return found
 
 
-def _listed(runs: Path) -> dict[str, Any]:
-    """What runs/study.json says of its study; nothing where it is missing or damaged."""
+def study_listing(study_dir: str | Path) -> dict[str, Any]:
+    """What runs/study.json says of its study, its name and its runs; nothing where it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
-        content = json.loads((runs / "study.json").read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
+        content = json.loads((Path(study_dir) / "runs" / "study.json").read_text(encoding="utf-8"))
+        if isinstance(content, dict) and isinstance(content.get("runs", []), list):
+            return content
     return {}
 
 
@@ -176,7 +177,7 @@ class StudyResults:
     @property
     def name(self) -> str:
         """The name of the study that made the folder, "" where that is not known."""
-        return str(_listed(self.folder / "runs").get("study", ""))
+        return str(study_listing(self.folder).get("study", ""))
 
     def analysis(self, notebook: str) -> dict[str, Any] | None:
         """The result of an analysis notebook, None where it has none."""
