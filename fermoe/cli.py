@@ -69,7 +69,7 @@ def tables(study: str) -> None:
     folder = _study_folder(study)
     if not (folder / "runs").is_dir() or (folder / NAME).exists():
         click.echo(f"{unpack(folder)} files restored from {folder / NAME}")
-    for name, table in rebuild_tables(folder).items():
+    for name, table in rebuild_tables(folder, click.echo).items():
         click.echo(f"{folder / 'tables' / name}.csv: {len(table)} rows")
 
 

@@ -98,7 +98,7 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int, secon
         for name, phase in phases(runs).items():
             if name != "trainings":
                 with _timed(seconds, "tables"):
-                    rebuild_tables(directory)
+                    rebuild_tables(directory, bar.write)
                 phase = with_inputs(phase, runs, directory)
             done = [run for run in phase if run.done]
             todo = [run for run in phase if run not in done]

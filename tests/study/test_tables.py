@@ -141,9 +141,22 @@ def test_robustness_is_rebuilt_from_the_answers_unless_they_are_of_other_trainin
     robustness.TABLE.keep(tmp_path / "runs" / robustness.NOTEBOOK, answers)
     (row,) = rebuild_tables(tmp_path)["robustness"].itertuples()
     assert (row.perturbation, row.accuracy, row.runs) == ("gamma", pytest.approx(1 / 3), run)
-    (tmp_path / "tables" / "robustness.csv").unlink()
     (tmp_path / "runs" / run / "result.json").unlink()
-    assert "robustness" not in rebuild_tables(tmp_path)
+    said: list[str] = []
+    assert "robustness" not in rebuild_tables(tmp_path, said.append)
+    assert not (tmp_path / "tables" / "robustness.csv").exists()
+    (line,) = said
+    assert "robustness.csv" in line
+    assert robustness.NOTEBOOK in line
+
+
+def test_a_table_stays_where_nobody_kept_its_answers(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (tmp_path / "tables").mkdir()
+    kept = tmp_path / "tables" / "robustness.csv"
+    kept.write_text(",".join(robustness.COLUMNS) + "\n")
+    rebuild_tables(tmp_path)
+    assert kept.exists()
 
 
 def test_the_report_lists_what_was_trained_and_stands_beside_the_paper(tmp_path: Path) -> None:
