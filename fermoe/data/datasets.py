@@ -39,7 +39,7 @@ class DatasetSpec:
 
     `labels` is its fixed label order; a label is an index into it; empty means: the class folders that are found.
     `tested_cropped` says whether the authors' code crops the test images as it crops the training images (on FER-2013
-    it does not).
+    it does not). `load` lists the images in a folder; None where they are drawn and need none.
     """
 
     name: str
@@ -47,7 +47,7 @@ class DatasetSpec:
     layout: str
     labels: tuple[str, ...]
     channels: int
-    load: Callable[[DatasetSpec, Path], pd.DataFrame]
+    load: Callable[[DatasetSpec, Path], pd.DataFrame] | None
     tested_cropped: bool = True
 
     def published_counts(self) -> pd.DataFrame | None:
@@ -64,7 +64,7 @@ class Dataset:
         table: one row per image: `image` (its id, relative to the dataset's folder), `path` (to open it), `label`
             (index into `labels`), `emotion` (its name), `split` ("train" or "test"), and what the dataset offers
             besides: `usage` (fer2013: Training, PublicTest, PrivateTest), the synthetic factors and boxes.
-        name: one of `DATASETS`, or "synthetic".
+        name: one of `DATASETS`.
         labels: the names of the classes, in the dataset's fixed order.
         channels: 1 for grey images, 3 for RGB.
         skipped: ids of listed images that do not exist and were left out.
@@ -122,7 +122,7 @@ def load_dataset(
     """List a dataset's images.
 
     Args:
-        name: one of `DATASETS`, or "synthetic".
+        name: one of `DATASETS`.
         root: the folder that holds the dataset; "synthetic" needs none.
         skip_unreadable: leave out listed images that do not exist (kept in `Dataset.skipped`).
         options: of `SyntheticConfig`, for "synthetic" only.
@@ -130,20 +130,22 @@ def load_dataset(
     Raises:
         UserError: unknown name, missing root, wrong layout, unknown or missing class, a wrong label file.
     """
-    if name == "synthetic":
-        return _synthetic(options)
     if name not in DATASETS:
-        raise UserError(f"unknown dataset '{name}'", fix=f"choose one of synthetic, {', '.join(DATASETS)}")
+        raise UserError(f"unknown dataset '{name}'", fix=f"choose one of {', '.join(DATASETS)}")
+    spec = DATASETS[name]
+    listed = spec.load
+    if listed is None:
+        return _synthetic(options)
     if options:
         raise UserError(f"dataset '{name}' has no option '{min(options)}'", fix="options are for 'synthetic' only")
     if root is None:
         raise UserError(f"dataset '{name}' needs its folder", fix="give --root DIR (in a study: --set root=DIR)")
-    spec, root = DATASETS[name], Path(root).expanduser()
+    root = Path(root).expanduser()
     if not root.is_dir():
         raise UserError(f"no such dataset folder for '{name}'", where=root, fix=f"expected {spec.layout}")
     if not spec.labels:
         spec = replace(spec, labels=tuple(_class_folders(spec, root, "train")))
-    table = spec.load(spec, root)
+    table = listed(spec, root)
     exists = np.array([Path(path).is_file() for path in table["path"]], dtype=bool)
     if not exists.all() and not skip_unreadable:
         first = table.loc[~exists, "path"].iloc[0]
@@ -306,6 +308,7 @@ _RAFDB_LAYOUT = "train_labels.csv, test_labels.csv (columns image, label) and DA
 _AFFECTNET_LAYOUT = "labels.csv (columns pth, label) and the images at <pth>"
 
 _SPECS = (
+    DatasetSpec("synthetic", "synthetic faces", "faces drawn from facial action units", (), 3, None),
     DatasetSpec(
         "fer2013", "FER-2013 (Kaggle msambare/fer2013)", _FER2013_LAYOUT, _FER2013, 1, _fer2013, tested_cropped=False
     ),

@@ -29,8 +29,9 @@ from fermoe.training.feed import load_data
 
 
 def default_out(study: Study) -> Path:
-    """results/<study>; what a miniature learned from a real dataset says so in its folder's name."""
-    suffix = "-miniature" if study.model == "miniature" and study.dataset != "synthetic" else ""
+    """results/<study>; what another network than the paper's learned from a real dataset says so in its name."""
+    real = DATASETS[study.dataset].load is not None
+    suffix = f"-{study.model}" if real and study.model != "paper" else ""
     return results_dir() / (study.name + suffix)
 
 
@@ -164,8 +165,7 @@ def check_data(name: str, root: Path | None, skip_unreadable: bool, perceptual: 
             where=root,
             fix="replace them, or leave them out with --skip-unreadable",
         )
-    title = DATASETS[name].title if name in DATASETS else "synthetic faces"
-    click.echo(f"{title}: {len(dataset)} images" + (f" in {root}" if root else ""))
+    click.echo(f"{DATASETS[name].title}: {len(dataset)} images" + (f" in {root}" if root else ""))
     click.echo("\n" + _counts(report.counts))
     if report.usage is not None:
         click.echo("\nby FER-2013's own split (from the file names)\n" + report.usage.to_string(index=False))

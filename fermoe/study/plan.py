@@ -184,7 +184,7 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         for key in row.keys() - set(RUN_KEYS):
             raise UserError(f"unknown key '{key}' in extra", where=path, fix=f"choose from {', '.join(RUN_KEYS)}")
     ModelConfig.named(study.model, num_classes=2)  # says what is wrong with the name
-    if study.dataset not in (*DATASETS, "synthetic"):
+    if study.dataset not in DATASETS:
         raise UserError(f"unknown dataset '{study.dataset}'", where=path, fix=f"choose from {', '.join(DATASETS)}")
     if not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in study.seeds):
         raise UserError(f"seeds are {list(study.seeds)}", where=path, fix="give whole numbers from 0")

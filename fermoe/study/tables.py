@@ -50,7 +50,7 @@ def rebuild_tables(study: str | Path, say: Callable[[str], object] = print) -> d
     """Write every table that follows from the finished runs' predictions and the answers kept beside them.
 
     Where there are no answers, a table that needs them stays as it is, as in a checkout without runs. Where they are of
-    other runs than the study's, the table is of those too: it is removed, so that it decides no claim, and `say` says so.
+    other runs than the study's, so is the table: it is removed, decides no claim, and `say` says so.
     """
     results = StudyResults(Path(study))
     for table in TABLES:

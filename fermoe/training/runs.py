@@ -110,9 +110,9 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
 
 def study_listing(study_dir: str | Path) -> dict[str, Any]:
     """What runs/study.json says of its study, its name and its runs; nothing where it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError):
         content = json.loads((Path(study_dir) / "runs" / "study.json").read_text(encoding="utf-8"))
-        if isinstance(content, dict) and isinstance(content.get("runs", []), list):
+        if isinstance(content, dict) and all(isinstance(name, str) for name in content.get("runs", [])):
             return content
     return {}
 

@@ -14,8 +14,17 @@ from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
 from fermoe.evidence.robustness import Outcomes
 from fermoe.files import write_json
-from fermoe.study.report import comparison, learned_from, linked, measures_over_seeds, readable, table_or_note
-from fermoe.study.tables import read_tables, rebuild_tables
+from fermoe.study.report import (
+    SECTIONS,
+    comparison,
+    further_tables,
+    learned_from,
+    linked,
+    measures_over_seeds,
+    readable,
+    table_or_note,
+)
+from fermoe.study.tables import TABLES, read_tables, rebuild_tables
 from fermoe.training.runs import finished_runs
 from tests.helpers.runs import make_run
 
@@ -227,6 +236,15 @@ def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
 def test_a_table_without_rows_is_a_sentence() -> None:
     assert "no rows" in str(table_or_note({}, "experts"))
     assert "no rows" in str(table_or_note({"experts": pd.DataFrame()}, "experts"))
+
+
+def test_a_table_without_a_section_in_the_report_is_printed_under_its_name(tmp_path: Path) -> None:
+    assert {table.name for table in TABLES} <= set(SECTIONS)
+    known = {name: pd.DataFrame({"a": [1]}) for name in SECTIONS}
+    assert further_tables(known) == "none"
+    page = further_tables({**known, "new": pd.DataFrame({"a": ["<b>"]}), "<i>": pd.DataFrame()}).data
+    assert "<h3>new.csv</h3>" in page
+    assert "&lt;i&gt;.csv has no rows" in page
 
 
 def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to_the_csv() -> None:
