@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from fermoe.data.images import UnreadableImage, is_drawn, picture
 from fermoe.data.synthetic import SyntheticConfig, face_table
-from fermoe.errors import UserError
+from fermoe.errors import UserError, shortened
 from fermoe.paper.published import class_counts
 
 PROTOCOLS = ("published", "audited")
@@ -130,14 +130,12 @@ def load_dataset(
     Raises:
         UserError: unknown name, missing root, wrong layout, unknown or missing class, a wrong label file.
     """
-    if name not in DATASETS:
-        raise UserError(f"unknown dataset '{name}'", fix=f"choose one of {', '.join(DATASETS)}")
+    config = check_options(name, options)
     spec = DATASETS[name]
     listed = spec.load
     if listed is None:
-        return _synthetic(options)
-    if options:
-        raise UserError(f"dataset '{name}' has no option '{min(options)}'", fix="options are for 'synthetic' only")
+        assert config is not None
+        return _synthetic(config)
     if root is None:
         raise UserError(f"dataset '{name}' needs its folder", fix="give --root DIR (in a study: --set root=DIR)")
     root = Path(root).expanduser()
@@ -183,12 +181,26 @@ def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str,
     return {"train": np.sort(kept), "validation": np.sort(validation), "test": test}
 
 
-def _synthetic(options: Mapping[str, Any]) -> Dataset:
-    known = SyntheticConfig.__dataclass_fields__
-    for option in sorted(options.keys() - known.keys()):
-        raise UserError(f"unknown option '{option}' of the synthetic dataset", fix=f"choose from {', '.join(known)}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    config = SyntheticConfig(**values)
+def check_options(name: str, options: Mapping[str, Any]) -> SyntheticConfig | None:
+    """The drawn dataset's options as it takes them, None for files, which have none.
+
+    Raises:
+        UserError: an unknown dataset, option or value.
+    """
+    if name not in DATASETS:
+        raise UserError(f"unknown dataset '{shortened(name)}'", fix=f"choose one of {', '.join(DATASETS)}")
+    if DATASETS[name].load is not None:
+        for option in options:
+            what = f"dataset '{name}' has no option '{shortened(option)}'"
+            raise UserError(what, fix="options are for 'synthetic' only")
+        return None
+    from fermoe.schema import checked  # here: a run on files need not wait for pydantic
+
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return checked(SyntheticConfig, values, where="options of the synthetic dataset")
+
+
+def _synthetic(config: SyntheticConfig) -> Dataset:
     table = face_table(config)
     table["image"] = table["path"]
     drawing = f"{config.framing} {config.size} {config.occluded}"
