@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from fermoe.data.images import UnreadableImage, is_drawn, picture
+from fermoe.data.images import IMAGE_SUFFIXES, UnreadableImage, is_drawn, picture
 from fermoe.data.synthetic import SyntheticConfig, face_table
 from fermoe.errors import UserError, shortened
 from fermoe.paper.published import class_counts
@@ -26,7 +26,6 @@ from fermoe.paper.published import class_counts
 PROTOCOLS = ("published", "audited")
 VALIDATION_SHARE = 0.1
 AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 _FER2013 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 _RAFDB = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
 _AFFECTNET8 = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")

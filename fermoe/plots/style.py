@@ -327,7 +327,11 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def with_palette(png: bytes) -> bytes:
     """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less."""
     content = BytesIO()
-    reduced = Image.open(BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced = (
+        Image.open(BytesIO(png), formats=["PNG"])
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    )
     reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
 
