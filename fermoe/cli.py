@@ -19,7 +19,14 @@ class _Group(click.Group):
             return super().main(*args, **kwargs)  # type: ignore[call-overload]
         except UserError as error:
             click.echo(f"fermoe: {error}", err=True)
-            sys.exit(2)
+        except MemoryError:
+            click.echo("fermoe: memory ran out: try fewer --workers, less data or a machine with more memory", err=True)
+        except OSError as error:
+            what = f"a file cannot be read or written ({error.strerror or error})"
+            click.echo(
+                f"fermoe: {UserError(what, where=error.filename, fix='free the place or choose another')}", err=True
+            )
+        sys.exit(2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,8 +44,15 @@ def main() -> None:
 )
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
+@click.option("--retry-failed", is_flag=True, help="Train only what failed before, and make what follows from it.")
 def study(
-    name: str, settings: tuple[str, ...], out: Path | None, workers: int | None, skip_unreadable: bool, dry_run: bool
+    name: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    workers: int | None,
+    skip_unreadable: bool,
+    dry_run: bool,
+    retry_failed: bool,
 ) -> None:
     """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
 
@@ -47,7 +61,7 @@ def study(
     from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
-    sys.exit(run_study(name, settings, out, workers, dry_run))
+    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed))
 
 
 def _study_folder(study: str) -> Path:

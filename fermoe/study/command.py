@@ -24,7 +24,7 @@ from fermoe.network.model import ModelConfig
 from fermoe.study.plan import REPORT, Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.report import write_report
 from fermoe.study.runner import Outcome, Runner, default_workers
-from fermoe.study.tables import rebuild_tables
+from fermoe.study.tables import TABLES, rebuild_tables
 from fermoe.training.feed import load_data
 
 
@@ -35,8 +35,18 @@ def default_out(study: Study) -> Path:
     return results_dir() / (study.name + suffix)
 
 
-def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int | None, dry_run: bool) -> int:
-    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped."""
+def run_study(
+    name: str,
+    settings: Sequence[str],
+    out: Path | None,
+    workers: int | None,
+    dry_run: bool,
+    retry_failed: bool = False,
+) -> int:
+    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped.
+
+    With `retry_failed` no training is begun but those that failed before; what follows from them is made again.
+    """
     study = load_study(name, settings)
     directory = (out or default_out(study)).resolve()
     runs = expand(study, directory)
@@ -44,17 +54,34 @@ def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int
     if dry_run:
         _list_runs(runs, directory)
         return 0
+    _refuse_occupied(directory, runs)
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         seconds: dict[str, float] = {}
         try:
             with _timed(seconds, "images"):
                 _prepare_images(study)
-            outcomes = _execute(study, runs, directory, workers or default_workers(study.threads), seconds)
+            runner = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
+            outcomes = _execute(study, runs, directory, runner, retry_failed, seconds)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
-    return _summary(study, outcomes, directory, seconds)
+    return _summary(study, outcomes, len(runs), directory, seconds)
+
+
+def _refuse_occupied(directory: Path, runs: list[Run]) -> None:
+    """A file where the study needs a folder, or a folder where it writes a file, is said before anything runs."""
+    folders = [directory / name for name in ("runs", "tables", "figures")] + [run.directory for run in runs]
+    files = [directory / "report.html", *(directory / "tables" / f"{table.name}.csv" for table in TABLES)]
+    files += [path for run in runs for path in (run.executed, run.directory / "result.json")]
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            what = f"'{path.name}' is a file, and the study needs a folder of that name"
+            raise UserError(what, where=path.parent, fix="move it away, or choose another --out")
+    for path in files:
+        if path.is_dir():
+            what = f"'{path.name}' is a folder, and the study writes a file of that name"
+            raise UserError(what, where=path.parent, fix="move it away, or choose another --out")
 
 
 @contextlib.contextmanager
@@ -91,10 +118,12 @@ def _prepare_images(study: Study) -> None:
             prepared.add(crops)
 
 
-def _execute(study: Study, runs: list[Run], directory: Path, workers: int, seconds: dict[str, float]) -> list[Outcome]:
+def _execute(
+    study: Study, runs: list[Run], directory: Path, runner: Runner, retry_failed: bool, seconds: dict[str, float]
+) -> list[Outcome]:
     """Phase by phase; the tables are made anew before a phase that reads them, and at the end."""
-    runner, outcomes = Runner(workers, study.threads), []
-    click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
+    outcomes: list[Outcome] = []
+    click.echo(f"{study.title}: {len(runs)} runs, {runner.workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
         for name, phase in phases(runs).items():
             if name != "trainings":
@@ -103,6 +132,8 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int, secon
                 phase = with_inputs(phase, runs, directory)
             done = [run for run in phase if run.done]
             todo = [run for run in phase if run not in done]
+            if retry_failed and name == "trainings":
+                todo = [run for run in todo if run.failure.exists()]
             bar.update(len(done))
             outcomes += [Outcome(run) for run in done]
             with _timed(seconds, name):
@@ -124,10 +155,10 @@ def _list_runs(runs: list[Run], directory: Path) -> None:
     click.echo(f"{sum(done.values())} of {len(runs)} runs are done in {directory}")
 
 
-def _summary(study: Study, outcomes: list[Outcome], directory: Path, seconds: dict[str, float]) -> int:
+def _summary(study: Study, outcomes: list[Outcome], runs: int, directory: Path, seconds: dict[str, float]) -> int:
     failed = [outcome for outcome in outcomes if outcome.error]
     fresh = sum(outcome.seconds > 0 and not outcome.error for outcome in outcomes)
-    click.echo(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} runs done ({fresh} of them now)")
+    click.echo(f"\n{len(outcomes) - len(failed)} of {runs} runs done ({fresh} of them now)")
     click.echo("time: " + ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items()))
     for outcome in failed:
         click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)

@@ -92,6 +92,7 @@ class Study:
     analyses: Mapping[Analysis, Mapping[str, Any]] = field(default_factory=dict)  # further parameters, by notebook
     skip_unreadable: bool = False
     threads: Whole = 0  # of each run; a small network is trained fastest by one thread a run, side by side
+    timeout: Annotated[float, Field(gt=0, le=10**6)] | None = None  # minutes that a run may take; none: as it takes
 
 
 def notebook_names() -> list[str]:
@@ -126,6 +127,11 @@ class Run:
     def done(self) -> bool:
         """Whether it was made from the inputs that it would have now."""
         return self.made and (not self.inputs or (self.seen.exists() and self.seen.read_text() == self.inputs))
+
+    @property
+    def failure(self) -> Path:
+        """Where it is noted why the last execution failed; there is none after one that did not."""
+        return self.directory / "failed.json"
 
     @property
     def seen(self) -> Path:
