@@ -143,7 +143,7 @@ def load_dataset(
     if not spec.labels:
         spec = replace(spec, labels=tuple(_class_folders(spec, root, "train")))
     table = listed(spec, root)
-    exists = np.array([Path(path).is_file() for path in table["path"]], dtype=bool)
+    exists = np.array([os.path.isfile(path) for path in table["path"]], dtype=bool)
     if not exists.all() and not skip_unreadable:
         first = table.loc[~exists, "path"].iloc[0]
         what = f"{(~exists).sum()} listed images do not exist, the first"
@@ -262,8 +262,17 @@ def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.Dat
 def _refuse_others(labels: pd.Series, known: pd.Series, path: Path, classes: str) -> None:
     if not known.all():
         at = int(np.argmin(known))
-        what = f"label '{labels.iloc[at]}' on line {at + 2} is not a class"
+        what = f"label '{shortened(labels.iloc[at])}' on line {at + 2} is not a class"
         raise UserError(what, where=path, fix=f"labels are {classes}")
+
+
+def _refuse_outside(images: pd.Series, path: Path) -> None:
+    """A label file names images below its own folder, never elsewhere."""
+    outside = images.str.contains(r"^[/~]|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)|\0", regex=True).to_numpy(bool)
+    if outside.any():
+        at = int(np.argmax(outside))
+        what = f"'{shortened(images.iloc[at])}' on line {at + 2} leads out of the dataset's folder"
+        raise UserError(what, where=path, fix="give paths below that folder")
 
 
 def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
@@ -273,6 +282,7 @@ def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
         listed = _read_csv(path, ("image", "label"), spec)
         numbers = [str(number) for number in range(1, len(spec.labels) + 1)]
         _refuse_others(listed["label"], listed["label"].isin(numbers), path, f"1 to {numbers[-1]}")
+        _refuse_outside(listed["image"], path)
         image = "DATASET/" + split + "/" + listed["label"] + "/" + listed["image"]
         parts.append(pd.DataFrame({"image": image, "label": listed["label"].astype(int) - 1, "split": split}))
     table = pd.concat(parts, ignore_index=True)
@@ -285,8 +295,10 @@ def _affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     listed = _read_csv(path, ("pth", "label"), spec)
     names = listed["label"].str.strip().str.lower().replace({"happiness": "happy", "sadness": "sad"})
     _refuse_others(listed["label"], names.isin(_AFFECTNET8), path, ", ".join(_AFFECTNET8))
+    listed["pth"] = listed["pth"].str.replace("\\", "/")
+    _refuse_outside(listed["pth"], path)
     listed, names = listed[names.isin(spec.labels)], names[names.isin(spec.labels)]
-    table = pd.DataFrame({"image": listed["pth"].str.replace("\\", "/"), "emotion": names}).reset_index(drop=True)
+    table = pd.DataFrame({"image": listed["pth"], "emotion": names}).reset_index(drop=True)
     table["label"] = [spec.labels.index(name) for name in table["emotion"]]
     table["path"] = _affectnet_paths(root, table["image"].tolist())
     from sklearn.model_selection import train_test_split

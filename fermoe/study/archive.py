@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import tarfile
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def unpack(study: str | Path) -> int:
                 parts = Path(member.name).parts
                 run = parts[1] if len(parts) == 3 else ""
                 expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in KEPT)
-                if not (member.isfile() and parts[0] == "runs" and ".." not in parts and expected):
+                if not (member.isfile() and parts[:1] == ("runs",) and ".." not in parts and expected):
                     raise UserError(f"'{member.name}' does not belong there", where=path, fix="get the file again")
                 if member.size > LARGEST:
                     raise UserError(f"'{member.name}' is too large", where=path, fix="get the file again")
@@ -81,6 +82,6 @@ def unpack(study: str | Path) -> int:
                 with atomic(folder / member.name) as temporary:
                     temporary.write_bytes(content.read())
                 written += 1
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
     return written
