@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from fermoe.data.arrays import CONTROLS
+from fermoe.errors import UserError
 from fermoe.files import checkout, digest, write_json
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import read_predictions
@@ -142,9 +143,22 @@ def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """The run that stands for each protocol in figures: of `main_setting`, the full network's first seed."""
     found = []
     for protocol in dict.fromkeys(run.config.protocol for run in runs):
-        chosen = main_setting(runs, protocol)  # without a full network: the first variant's first seed
+        # Without a full network it is the first variant's first seed, with nothing but controls one of those.
+        chosen = main_setting(runs, protocol) or [run for run in runs if run.config.protocol == protocol]
         found += sorted(chosen, key=lambda run: (run.config.variant != "full", run.config.seed))[:1]
     return found
+
+
+def compared_protocol(runs: Sequence[FinishedRun], asked: str) -> str:
+    """The protocol in which variants can be compared: the one that was asked for where it has a run, else the other.
+
+    Raises:
+        UserError: every run is a control.
+    """
+    found = [run.config.protocol for run in runs if not run.is_control]
+    if not found:
+        raise UserError("the finished trainings are controls alone", fix="train on a crop that keeps the face")
+    return asked if asked in found else found[0]
 
 
 def largest_setting(settings: Sequence[Hashable], variants: Sequence[str], plain: Sequence[bool]) -> list[int]:
