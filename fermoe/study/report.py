@@ -141,10 +141,10 @@ def measures_over_seeds(table: pd.DataFrame, keys: Sequence[str], measures: Sequ
 
 
 def linked(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims table with a link to every table that its evidence names, relative to the study's report."""
-    evidence = (
-        claims["evidence"].fillna("").str.replace(r"(?<![/\w])(\w+\.csv)", r'<a href="tables/\1">\1</a>', regex=True)
-    )
+    """The claims table with a link to every table that its evidence names, relative to the study's report: its column
+    `evidence` is HTML, the others are text."""
+    evidence = claims["evidence"].fillna("").map(escape)
+    evidence = evidence.str.replace(r"(?<![/\w])(\w+\.csv)", r'<a href="tables/\1">\1</a>', regex=True)
     return claims.assign(evidence=evidence)
 
 

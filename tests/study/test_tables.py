@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
 from fermoe.evidence.robustness import Outcomes
 from fermoe.files import write_json
+from fermoe.plots.style import text_table
 from fermoe.study.report import (
     SECTIONS,
     comparison,
@@ -23,6 +25,7 @@ from fermoe.study.report import (
     measures_over_seeds,
     readable,
     table_or_note,
+    write_report,
 )
 from fermoe.study.tables import TABLES, read_tables, rebuild_tables
 from fermoe.training.runs import finished_runs
@@ -223,6 +226,19 @@ def test_evidence_links_to_the_studys_own_tables_only() -> None:
         '<a href="tables/ablation.csv">ablation.csv</a> (2 rows)',
         "published/accuracy.csv",
     ]
+
+
+def test_what_looks_like_html_in_names_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    claims = pd.DataFrame({"claim": [evil], evil: ["&"], "evidence": [f"ablation.csv {evil}"]})
+    page = text_table(linked(claims), markup=["evidence"]).data
+    page += str(table_or_note({"crops": claims}, "crops").data)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 6
+    assert '<a href="tables/ablation.csv">' in page
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("#")]), tmp_path / "n.ipynb")
+    write_report(tmp_path / "n.ipynb", tmp_path / "report.html", evil)
+    assert "<script" not in (tmp_path / "report.html").read_text()
 
 
 def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
