@@ -259,8 +259,7 @@ def expand(study: Study, directory: Path) -> list[Run]:
         runs.append(Run(TRAINING, config.run_id, path, parameters))
     later = [n for n in study.notebooks if n not in (*ANALYSES_BEFORE, TRAINING, REPORT)]
     runs += [_analysis(study, directory, name) for name in [*later, *(n for n in study.notebooks if n == REPORT)]]
-    for run in runs:
-        _check_parameters(run)
+    _check_parameters(runs)
     return runs
 
 
@@ -326,7 +325,10 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     return study
 
 
-def _check_parameters(run: Run) -> None:
+def _check_parameters(runs: Sequence[Run]) -> None:
     """papermill only warns about unknown parameters and runs the defaults: refuse them before anything runs."""
-    for name in run.parameters.keys() - parameters_of(run.notebook):
-        raise UserError(f"notebook {run.notebook} has no parameter '{name}'", fix="correct the study file")
+    known = {notebook: parameters_of(notebook) for notebook in {run.notebook for run in runs}}
+    for run in runs:
+        for name in run.parameters.keys() - known[run.notebook]:
+            what = f"notebook {run.notebook} has no parameter '{shortened(name)}'"
+            raise UserError(what, fix="correct the study file")
