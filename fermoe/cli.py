@@ -19,7 +19,14 @@ class _Group(click.Group):
             return super().main(*args, **kwargs)  # type: ignore[call-overload]
         except UserError as error:
             click.echo(f"fermoe: {error}", err=True)
-            sys.exit(2)
+        except MemoryError:
+            click.echo("fermoe: memory ran out: try fewer --workers, less data or a machine with more memory", err=True)
+        except OSError as error:
+            what = f"a file cannot be read or written ({error.strerror or error})"
+            click.echo(
+                f"fermoe: {UserError(what, where=error.filename, fix='free the place or choose another')}", err=True
+            )
+        sys.exit(2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,11 +39,20 @@ def main() -> None:
 @click.argument("name", metavar="STUDY")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
-@click.option("--workers", type=click.IntRange(min=1), help="Runs at once (default: one per GPU, else one).")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Runs at once (default: one per GPU; without, what `threads` allow)."
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
+@click.option("--retry-failed", is_flag=True, help="Train only what failed before, and make what follows from it.")
 def study(
-    name: str, settings: tuple[str, ...], out: Path | None, workers: int | None, skip_unreadable: bool, dry_run: bool
+    name: str,
+    settings: tuple[str, ...],
+    out: Path | None,
+    workers: int | None,
+    skip_unreadable: bool,
+    dry_run: bool,
+    retry_failed: bool,
 ) -> None:
     """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
 
@@ -45,7 +61,7 @@ def study(
     from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
-    sys.exit(run_study(name, settings, out, workers, dry_run))
+    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed))
 
 
 def _study_folder(study: str) -> Path:
@@ -67,7 +83,7 @@ def tables(study: str) -> None:
     folder = _study_folder(study)
     if not (folder / "runs").is_dir() or (folder / NAME).exists():
         click.echo(f"{unpack(folder)} files restored from {folder / NAME}")
-    for name, table in rebuild_tables(folder).items():
+    for name, table in rebuild_tables(folder, click.echo).items():
         click.echo(f"{folder / 'tables' / name}.csv: {len(table)} rows")
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
+import socket
 import tarfile
 import tempfile
 import zipfile
@@ -58,7 +61,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    remove_abandoned(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=path.suffix)
     os.close(handle)
     os.chmod(name, 0o644)  # mkstemp makes it private; results are meant to be read
     try:
@@ -66,6 +70,42 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name}.{_host()}-{os.getpid()}-"
+
+
+@functools.cache
+def _host() -> str:
+    """Eight hex digits that tell this machine from others that share a folder with it."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete the temporary files and folders that processes of this machine left in `folder` when they were killed."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = re.match(rf"\..+\.{_host()}-(\d+)-[^.]*", entry.name)
+            if found is None or _is_alive(int(found[1])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # another process was faster
+                    os.unlink(entry.path)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is not a question
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or no number of a process
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -88,7 +128,7 @@ def write_csv(path: str | Path, table: pd.DataFrame, decimals: int = 6) -> None:
 def digest(value: Any, length: int = 8) -> str:
     """The first `length` hex digits of the SHA-256 of a JSON value with sorted keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:length]
 
 
 def write_arrays(path: str | Path, **arrays: np.ndarray) -> None:
@@ -147,7 +187,8 @@ def extract(archive: Path, root: Path) -> Path:
     if not archive.is_file():
         raise UserError("no such archive", where=archive, fix="give a .tar.xz, .tar.gz or .zip file")
     root.parent.mkdir(parents=True, exist_ok=True)
-    waiting = Path(tempfile.mkdtemp(dir=root.parent, prefix=f".{root.name}."))
+    remove_abandoned(root.parent)
+    waiting = Path(tempfile.mkdtemp(dir=root.parent, prefix=_temporary_prefix(root)))
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as content:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+FUZZ_SEED = int(os.environ.get("FERMOE_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
+"""What the inputs of `test_fuzz` are drawn from: another one every time, unless it is named."""
+
+
+def pytest_report_header() -> str:
+    return f"fuzz seed: {FUZZ_SEED} (FERMOE_FUZZ_SEED={FUZZ_SEED} repeats it)"
 
 
 @pytest.fixture(scope="session", autouse=True)

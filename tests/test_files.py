@@ -71,6 +71,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     assert list(tmp_path.iterdir()) == [path]
 
 
+KILLED = """
+import os, signal, sys
+from fermoe.files import atomic
+with atomic(sys.argv[1]) as temporary:
+    temporary.write_bytes(bytes(1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_write_beside_it(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.npy")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_size == 1000
+    (tmp_path / ".a.npy.mine").write_text("not a temporary file")
+    with atomic(tmp_path / "b.npy") as mine, atomic(tmp_path / "c.npy"):
+        assert not left.exists()
+        assert mine.exists()  # a living process's
+    assert {path.name for path in tmp_path.iterdir()} == {".a.npy.mine", "b.npy", "c.npy"}
+
+
 HOLD = """
 import sys, time
 from fermoe.files import exclusive

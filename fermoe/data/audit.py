@@ -123,7 +123,7 @@ def _counts(dataset: Dataset) -> pd.DataFrame:
     index = pd.MultiIndex.from_product([SPLITS, dataset.labels], names=["split", "label"])
     counts = dataset.table.groupby(["split", "emotion"]).size().rename_axis(["split", "label"])
     result = counts.reindex(index, fill_value=0).rename("images").reset_index()
-    published = DATASETS[dataset.name].published_counts() if dataset.name in DATASETS else None
+    published = DATASETS[dataset.name].published_counts()
     if published is not None:
         published = published.set_index(["split", "label"])["images"].reindex(index).to_numpy(dtype=float)
     result["published"] = np.nan if published is None else published

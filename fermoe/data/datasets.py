@@ -18,15 +18,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from fermoe.data.images import UnreadableImage, is_drawn, picture
+from fermoe.data.images import IMAGE_SUFFIXES, UnreadableImage, is_drawn, picture
 from fermoe.data.synthetic import SyntheticConfig, face_table
-from fermoe.errors import UserError
+from fermoe.errors import UserError, shortened
 from fermoe.paper.published import class_counts
 
 PROTOCOLS = ("published", "audited")
 VALIDATION_SHARE = 0.1
 AFFECTNET_SPLIT_SEED = 52  # of the authors' train_test_split; another seed is another dataset
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 _FER2013 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 _RAFDB = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
 _AFFECTNET8 = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -39,7 +38,7 @@ class DatasetSpec:
 
     `labels` is its fixed label order; a label is an index into it; empty means: the class folders that are found.
     `tested_cropped` says whether the authors' code crops the test images as it crops the training images (on FER-2013
-    it does not).
+    it does not). `load` lists the images in a folder; None where they are drawn and need none.
     """
 
     name: str
@@ -47,7 +46,7 @@ class DatasetSpec:
     layout: str
     labels: tuple[str, ...]
     channels: int
-    load: Callable[[DatasetSpec, Path], pd.DataFrame]
+    load: Callable[[DatasetSpec, Path], pd.DataFrame] | None
     tested_cropped: bool = True
 
     def published_counts(self) -> pd.DataFrame | None:
@@ -64,7 +63,7 @@ class Dataset:
         table: one row per image: `image` (its id, relative to the dataset's folder), `path` (to open it), `label`
             (index into `labels`), `emotion` (its name), `split` ("train" or "test"), and what the dataset offers
             besides: `usage` (fer2013: Training, PublicTest, PrivateTest), the synthetic factors and boxes.
-        name: one of `DATASETS`, or "synthetic".
+        name: one of `DATASETS`.
         labels: the names of the classes, in the dataset's fixed order.
         channels: 1 for grey images, 3 for RGB.
         skipped: ids of listed images that do not exist and were left out.
@@ -122,7 +121,7 @@ def load_dataset(
     """List a dataset's images.
 
     Args:
-        name: one of `DATASETS`, or "synthetic".
+        name: one of `DATASETS`.
         root: the folder that holds the dataset; "synthetic" needs none.
         skip_unreadable: leave out listed images that do not exist (kept in `Dataset.skipped`).
         options: of `SyntheticConfig`, for "synthetic" only.
@@ -130,21 +129,21 @@ def load_dataset(
     Raises:
         UserError: unknown name, missing root, wrong layout, unknown or missing class, a wrong label file.
     """
-    if name == "synthetic":
-        return _synthetic(options)
-    if name not in DATASETS:
-        raise UserError(f"unknown dataset '{name}'", fix=f"choose one of synthetic, {', '.join(DATASETS)}")
-    if options:
-        raise UserError(f"dataset '{name}' has no option '{min(options)}'", fix="options are for 'synthetic' only")
+    config = check_options(name, options)
+    spec = DATASETS[name]
+    listed = spec.load
+    if listed is None:
+        assert config is not None
+        return _synthetic(config)
     if root is None:
         raise UserError(f"dataset '{name}' needs its folder", fix="give --root DIR (in a study: --set root=DIR)")
-    spec, root = DATASETS[name], Path(root).expanduser()
+    root = Path(root).expanduser()
     if not root.is_dir():
         raise UserError(f"no such dataset folder for '{name}'", where=root, fix=f"expected {spec.layout}")
     if not spec.labels:
         spec = replace(spec, labels=tuple(_class_folders(spec, root, "train")))
-    table = spec.load(spec, root)
-    exists = np.array([Path(path).is_file() for path in table["path"]], dtype=bool)
+    table = listed(spec, root)
+    exists = np.array([os.path.isfile(path) for path in table["path"]], dtype=bool)
     if not exists.all() and not skip_unreadable:
         first = table.loc[~exists, "path"].iloc[0]
         what = f"{(~exists).sum()} listed images do not exist, the first"
@@ -181,12 +180,26 @@ def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str,
     return {"train": np.sort(kept), "validation": np.sort(validation), "test": test}
 
 
-def _synthetic(options: Mapping[str, Any]) -> Dataset:
-    known = SyntheticConfig.__dataclass_fields__
-    for option in sorted(options.keys() - known.keys()):
-        raise UserError(f"unknown option '{option}' of the synthetic dataset", fix=f"choose from {', '.join(known)}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    config = SyntheticConfig(**values)
+def check_options(name: str, options: Mapping[str, Any]) -> SyntheticConfig | None:
+    """The drawn dataset's options as it takes them, None for files, which have none.
+
+    Raises:
+        UserError: an unknown dataset, option or value.
+    """
+    if name not in DATASETS:
+        raise UserError(f"unknown dataset '{shortened(name)}'", fix=f"choose one of {', '.join(DATASETS)}")
+    if DATASETS[name].load is not None:
+        for option in options:
+            what = f"dataset '{name}' has no option '{shortened(option)}'"
+            raise UserError(what, fix="options are for 'synthetic' only")
+        return None
+    from fermoe.schema import checked  # here: a run on files need not wait for pydantic
+
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return checked(SyntheticConfig, values, where="options of the synthetic dataset")
+
+
+def _synthetic(config: SyntheticConfig) -> Dataset:
     table = face_table(config)
     table["image"] = table["path"]
     drawing = f"{config.framing} {config.size} {config.occluded}"
@@ -249,8 +262,17 @@ def _read_csv(path: Path, columns: tuple[str, str], spec: DatasetSpec) -> pd.Dat
 def _refuse_others(labels: pd.Series, known: pd.Series, path: Path, classes: str) -> None:
     if not known.all():
         at = int(np.argmin(known))
-        what = f"label '{labels.iloc[at]}' on line {at + 2} is not a class"
+        what = f"label '{shortened(labels.iloc[at])}' on line {at + 2} is not a class"
         raise UserError(what, where=path, fix=f"labels are {classes}")
+
+
+def _refuse_outside(images: pd.Series, path: Path) -> None:
+    """A label file names images below its own folder, never elsewhere."""
+    outside = images.str.contains(r"^[/~]|^[A-Za-z]:|(?:^|/)\.\.(?:/|$)|\0", regex=True).to_numpy(bool)
+    if outside.any():
+        at = int(np.argmax(outside))
+        what = f"'{shortened(images.iloc[at])}' on line {at + 2} leads out of the dataset's folder"
+        raise UserError(what, where=path, fix="give paths below that folder")
 
 
 def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
@@ -260,6 +282,7 @@ def _rafdb(spec: DatasetSpec, root: Path) -> pd.DataFrame:
         listed = _read_csv(path, ("image", "label"), spec)
         numbers = [str(number) for number in range(1, len(spec.labels) + 1)]
         _refuse_others(listed["label"], listed["label"].isin(numbers), path, f"1 to {numbers[-1]}")
+        _refuse_outside(listed["image"], path)
         image = "DATASET/" + split + "/" + listed["label"] + "/" + listed["image"]
         parts.append(pd.DataFrame({"image": image, "label": listed["label"].astype(int) - 1, "split": split}))
     table = pd.concat(parts, ignore_index=True)
@@ -272,8 +295,10 @@ def _affectnet(spec: DatasetSpec, root: Path) -> pd.DataFrame:
     listed = _read_csv(path, ("pth", "label"), spec)
     names = listed["label"].str.strip().str.lower().replace({"happiness": "happy", "sadness": "sad"})
     _refuse_others(listed["label"], names.isin(_AFFECTNET8), path, ", ".join(_AFFECTNET8))
+    listed["pth"] = listed["pth"].str.replace("\\", "/")
+    _refuse_outside(listed["pth"], path)
     listed, names = listed[names.isin(spec.labels)], names[names.isin(spec.labels)]
-    table = pd.DataFrame({"image": listed["pth"].str.replace("\\", "/"), "emotion": names}).reset_index(drop=True)
+    table = pd.DataFrame({"image": listed["pth"], "emotion": names}).reset_index(drop=True)
     table["label"] = [spec.labels.index(name) for name in table["emotion"]]
     table["path"] = _affectnet_paths(root, table["image"].tolist())
     from sklearn.model_selection import train_test_split
@@ -306,6 +331,7 @@ _RAFDB_LAYOUT = "train_labels.csv, test_labels.csv (columns image, label) and DA
 _AFFECTNET_LAYOUT = "labels.csv (columns pth, label) and the images at <pth>"
 
 _SPECS = (
+    DatasetSpec("synthetic", "synthetic faces", "faces drawn from facial action units", (), 3, None),
     DatasetSpec(
         "fer2013", "FER-2013 (Kaggle msambare/fer2013)", _FER2013_LAYOUT, _FER2013, 1, _fer2013, tested_cropped=False
     ),

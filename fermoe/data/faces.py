@@ -31,9 +31,6 @@ from fermoe.data.images import CHUNK, Row, map_images, picture
 from fermoe.errors import UserError
 from fermoe.files import cache_dir, digest
 
-OUTCOMES = ("detected", "no face", "empty crop")
-"""What became of an image; everything but "detected" falls back to the whole image, as in the authors' code."""
-
 DETECTION = ("score", "xmin", "ymin", "width", "height", "image_width", "image_height")
 Detection = tuple[float, float, float, float, float, int, int]
 """The values of `DETECTION`; the first five are NaN where no face was found."""
@@ -72,9 +69,10 @@ def detect_faces(
     """Run the detector over a dataset's images in `workers` processes (one per core), or recall what it said.
 
     Returns:
-        One row per image, in the dataset's order: `image`, `outcome` (see `OUTCOMES`), `score`, the relative box
-        `xmin, ymin, width, height` (NaN where no face was found), the image's `image_width, image_height`, and the
-        crop `x0, y0, x1, y1` in pixels (the whole image where the outcome is not "detected").
+        One row per image, in the dataset's order: `image`, `outcome` ("detected", "no face" or "empty crop"), `score`,
+        the relative box `xmin, ymin, width, height` (NaN where no face was found), the image's `image_width,
+        image_height`, and the crop `x0, y0, x1, y1` in pixels (the whole image where the outcome is not "detected", as
+        in the authors' code).
     """
     settings = settings or DetectorSettings()
     rows, one = dataset.table.to_dict("records"), partial(_key, dataset=dataset, settings=settings)

@@ -19,6 +19,17 @@ from tqdm import tqdm
 from fermoe.data.drawing import draw_face
 from fermoe.errors import UserError
 
+# By Pillow's name, the formats that are read, and the suffixes by which folders are searched for them. Pillow opens
+# many more by their content, whatever a file is called, and some with other programs: EPS starts Ghostscript.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+}
+IMAGE_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 MAX_PIXELS = 64_000_000  # larger files are refused before they are decoded: no face dataset holds such images
 CHUNK = 64  # rows that a process takes at once
 Row = dict[str, Any]  # of a dataset's table, by column
@@ -42,7 +53,7 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
         UnreadableImage: the file is missing, empty, truncated, too large or no image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=tuple(FORMATS)) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise UnreadableImage(f"image of {file.width}×{file.height} pixels", where=path, fix="shrink it")
             file.seek(0)

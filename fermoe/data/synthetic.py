@@ -30,6 +30,7 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
 """The action units of each emotion; contempt's move one side of the face only."""
 
 EMOTIONS: tuple[str, ...] = tuple(sorted(ACTION_UNITS))
+MOST = 1_000_000  # faces of a split: indices have six digits
 _DEFAULT_SIZE = {"scene": 128, "tight": 48}
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -98,8 +99,8 @@ class SyntheticConfig:
         weighed = weights is None or (set(weights) == names and all(0 < w < math.inf for w in weights.values()))
         named = names and len(names) == len(self.labels) and names <= set(EMOTIONS)
         for field, good, fix in (
-            ("train", _whole(self.train, 1), "give a whole number of at least 1"),
-            ("test", _whole(self.test, 0), "give a whole number of at least 0"),
+            ("train", _whole(self.train, 1, MOST), f"give a whole number from 1 to {MOST:,}"),
+            ("test", _whole(self.test, 0, MOST), f"give a whole number from 0 to {MOST:,}"),
             ("seed", _whole(self.seed, 0), "give a whole number of at least 0"),
             ("framing", self.framing in FRAMINGS, f"give one of {', '.join(FRAMINGS)}"),
             ("size", _whole(self.size, 32, 512), "give a whole number of pixels from 32 to 512, or None"),

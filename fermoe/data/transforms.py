@@ -58,6 +58,12 @@ def pipeline_name(normalisation: str, augmentation: str) -> str:
     return normalisation if augmentation == "none" else f"{normalisation}+{augmentation}"
 
 
+def pipeline_parts(name: str) -> tuple[str, str]:
+    """Normalisation and augmentation of a pipeline's name: what `pipeline_name` joined."""
+    normalisation, _, augmentation = name.partition("+")
+    return normalisation, augmentation or "none"
+
+
 def as_images(pixels: Tensor) -> Tensor:
     """uint8 (N, 1 or 3, H, W) → float32 RGB (N, 3, H, W) in [0, 1]; grey is repeated."""
     return (pixels.float() / 255.0).expand(-1, 3, -1, -1)

@@ -15,10 +15,11 @@ import pandas as pd
 
 from fermoe import stats
 from fermoe.data.arrays import CONTROLS
+from fermoe.data.transforms import pipeline_parts
 from fermoe.evidence.table import Table
-from fermoe.network.cost import variant_table
+from fermoe.network.cost import variant_costs
 from fermoe.network.model import VARIANTS
-from fermoe.training.config import TrainConfig, own_normalisation, own_test_crop
+from fermoe.training.config import TrainConfig, follows_protocol, own_normalisation
 from fermoe.training.runs import FinishedRun, largest_setting
 
 COLUMNS = (
@@ -96,8 +97,8 @@ def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame
     rows = accuracy[(accuracy["split"] == "test") & (accuracy["protocol"] == protocol)]
     rows = rows[~rows["crop"].isin(CONTROLS)].reset_index(drop=True)
     plain = [
-        row.test_crop == own_test_crop(row.dataset, row.protocol, row.crop)
-        and row.pipeline == own_normalisation(row.protocol, row.initial_weights)
+        follows_protocol(row.dataset, row.protocol, row.crop, row.test_crop, row.pipeline, row.initial_weights)
+        and pipeline_parts(row.pipeline)[1] == "none"
         for row in rows.itertuples()
     ]
     settings = list(rows[["crop", "test_crop", "pipeline"]].itertuples(index=False, name=None))
@@ -144,16 +145,13 @@ def costs(rows: pd.DataFrame, runs: Sequence[FinishedRun], num_classes: int) -> 
     `ms_per_image` is the training time per image and epoch on the machine that ran it, without evaluation; it
     belongs beside a table, never in one that is compared between machines.
     """
-    shape = variant_table(num_classes).set_index("variant")
-    small = rows["model"].iloc[0] == "miniature"
-    parameters = shape["miniature_parameters" if small else "parameters"]
-    multiply_adds = shape["miniature_mmac"] if small else 1000 * shape["gmac"]
+    shape = variant_costs(rows["model"].iloc[0], num_classes).set_index("variant")
     results = {run.name: run.result for run in runs}
     seconds = {
         name: 1000 * r["seconds"] / (r["epochs_run"] * r["data"]["images"]["train"]) for name, r in results.items()
     }
     found = rows.assign(ms_per_image=rows["run"].map(seconds)).groupby("variant")
     table = found.agg(ms_per_image=("ms_per_image", "median"), accuracy=("accuracy", "mean"))
-    table.insert(0, "mmac", multiply_adds.reindex(table.index))
-    table.insert(0, "parameters", parameters.reindex(table.index))
+    for name in ("mmac", "parameters"):
+        table.insert(0, name, shape[name].reindex(table.index))
     return table.reindex([variant for variant in VARIANTS if variant in table.index]).reset_index()

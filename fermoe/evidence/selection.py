@@ -39,7 +39,8 @@ def split_half_optimism(
     scores A(a) there and B(a) on the other half; the optimism is the mean of A(a) − B(a) and B(b) − A(b), so that which
     half is the harder one cancels. It is never negative, and 0 where one epoch wins everywhere. Halves are noisier than
     the whole set, on which the optimism is therefore somewhat smaller. The interval is a percentile bootstrap over
-    images, of means over `splits`; the copies of one image stay in one half.
+    images, of means over `splits`; the copies of one image stay in one half. Where few images leave a half without
+    any, that draw is left out.
     """
     right = np.asarray(correct, dtype=np.float64)
     if right.ndim != 2 or right.shape[0] > right.shape[1] or right.shape[1] < 2:
@@ -50,7 +51,7 @@ def split_half_optimism(
         _mean_optimism(right, rng.multinomial(images, np.full(images, 1 / images)), rng, splits)
         for _ in range(resamples)
     ]
-    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    low, high = np.nanquantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return optimism, float(low), float(high)
 
 
@@ -59,12 +60,12 @@ def _mean_optimism(right: Floats, weights: NDArray[Any], rng: np.random.Generato
     images = right.shape[1]
     halves = rng.permuted(np.tile(np.arange(images) < images // 2, (splits, 1)), axis=1)  # (splits, images)
 
-    def scores(side: NDArray[np.bool_]) -> Floats:
-        mass = weights * side
-        return right @ mass.T / mass.sum(axis=1)  # (epochs, splits)
-
-    first, second = scores(halves), scores(~halves)
-    a, b, at = first.argmax(axis=0), second.argmax(axis=0), np.arange(splits)
+    masses = [weights * side for side in (halves, ~halves)]
+    held = np.logical_and(*(mass.sum(axis=1) > 0 for mass in masses))
+    if not held.any():
+        return np.nan
+    first, second = (right @ mass[held].T / mass[held].sum(axis=1) for mass in masses)  # (epochs, splits)
+    a, b, at = first.argmax(axis=0), second.argmax(axis=0), np.arange(held.sum())
     return float(((first[a, at] - second[a, at]) + (second[b, at] - first[b, at])).mean() / 2)
 
 
@@ -72,7 +73,7 @@ def selection_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row per run of the published protocol: what its choice of the epoch on the test set is worth.
 
     `selected` is the accuracy the protocol reports for the chosen epoch, on the images it chose on; `optimism` is to be
-    taken off it. Runs that kept no predictions by epoch are left out.
+    taken off it. Runs that kept no predictions by epoch, or have fewer images than epochs, are left out.
     """
     rows = []
     for run in runs:
@@ -83,6 +84,8 @@ def selection_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
             predicted = content["predicted"]  # (epochs, images)
         # This protocol validates on the test images, in their order.
         correct = predicted == run.predictions["label"].to_numpy()
+        if correct.ndim != 2 or correct.shape[1] < max(2, len(correct)):
+            continue
         rng = np.random.default_rng(zlib.crc32(run.name.encode()))
         optimism, low, high = split_half_optimism(correct, rng)
         rows.append(

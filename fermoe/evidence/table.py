@@ -17,6 +17,10 @@ ANSWERS = "outcomes.npz"
 """In an analysis's folder: what networks answered there. A pack of a study keeps it, and its table follows from it."""
 
 
+class OtherRuns(Exception):
+    """The answers that a study keeps are of trainings that are not its own."""
+
+
 @dataclass(frozen=True)
 class Table:
     """One CSV of a study: its name, its columns, what it follows from, and how that is packed.
@@ -51,7 +55,11 @@ class Table:
             return self.unpack(arrays)
 
     def rebuild(self, study: StudyResults) -> pd.DataFrame | None:
-        """The table from what the study has; None where that is not enough, or answers are of other trainings."""
+        """The table from what the study has; None where that is not enough.
+
+        Raises:
+            OtherRuns: there are answers, but of other trainings.
+        """
         if self.build is None:
             return None
         if self.unpack is None:
@@ -60,5 +68,6 @@ class Table:
         if not (directory / ANSWERS).exists():
             return None
         answers = self.kept(directory)
-        names = {run.name for run in study.runs}
-        return self.build(study, answers) if self.runs is None or set(self.runs(answers)) <= names else None
+        if self.runs is not None and not set(self.runs(answers)) <= {run.name for run in study.runs}:
+            raise OtherRuns
+        return self.build(study, answers)

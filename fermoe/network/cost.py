@@ -164,22 +164,30 @@ def compare_convolutions(
     return pd.DataFrame(rows)
 
 
+def variant_costs(size: str, num_classes: int = 7) -> pd.DataFrame:
+    """Every variant in one of `SIZES`: variant, parameters, mmac (millions of multiply-accumulates for one image)."""
+    rows = []
+    for name in VARIANTS:
+        config = ModelConfig.named(size, num_classes, name)
+        with torch.device("meta"):
+            parameters = parameter_counts(ExpressNetMoE(config))["total"]
+        rows.append({"variant": name, "parameters": parameters, "mmac": sum(block_macs(config).values()) / 1e6})
+    return pd.DataFrame(rows)
+
+
 def variant_table(num_classes: int = 7) -> pd.DataFrame:
     """Every variant in every size: variant, what, parameters, gmac, miniature_parameters, miniature_mmac (millions).
 
     A size but the paper's own stands in front of its columns' names.
     """
-    rows = []
-    for name, variant in VARIANTS.items():
-        row: dict[str, Any] = {"variant": name, "what": variant.what}
-        for size in SIZES:
-            prefix, unit, scale = ("", "gmac", 1e9) if size == "paper" else (f"{size}_", "mmac", 1e6)
-            config = ModelConfig.named(size, num_classes, name)
-            with torch.device("meta"):
-                row[f"{prefix}parameters"] = parameter_counts(ExpressNetMoE(config))["total"]
-            row[f"{prefix}{unit}"] = sum(block_macs(config).values()) / scale
-        rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame([(name, variant.what) for name, variant in VARIANTS.items()], columns=["variant", "what"])
+    for size in SIZES:
+        costs = variant_costs(size, num_classes)
+        if size == "paper":
+            table = table.assign(parameters=costs["parameters"], gmac=costs["mmac"] / 1000)
+        else:
+            table = table.assign(**{f"{size}_{name}": costs[name] for name in ("parameters", "mmac")})
+    return table
 
 
 def shape_table(num_classes: int = 7) -> pd.DataFrame:

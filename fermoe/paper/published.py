@@ -34,9 +34,6 @@ _BLOCKS = [
     ("moe_expression", "MoE on the fusion", 1_052_676),
 ]
 
-NON_TRAINABLE_PARAMETERS = 55_120
-"""Moving statistics of batch normalisation; Keras counts them as parameters."""
-
 BACKBONE_ALONE = "VGGFace2 ResNet-50 alone"
 """The neighbour that is the paper's own backbone, trained by others."""
 

@@ -345,14 +345,24 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def with_palette(png: bytes) -> bytes:
     """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less."""
     content = BytesIO()
-    reduced = Image.open(BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced = (
+        Image.open(BytesIO(png), formats=["PNG"])
+        .convert("RGB")
+        .quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    )
     reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
 
 
-def text_table(table: pd.DataFrame, digits: int = 2) -> HTML:
-    """A table of sentences for a notebook: whole cells, left-aligned, the same bytes every time."""
-    style = table.style.format(precision=digits).hide(axis="index").set_uuid("table")
+def text_table(table: pd.DataFrame, digits: int = 2, markup: Sequence[str] = ()) -> HTML:
+    """A table of sentences for a notebook: whole cells, left-aligned, the same bytes every time.
+
+    Names come from users' folders and files: what looks like HTML in them is shown as it is written, but for the
+    columns of `markup`, which are HTML.
+    """
+    style = table.style.hide(axis="index").set_uuid("table").format_index(escape="html", axis="columns")
+    text = [name for name in table.columns if name not in markup]
+    style = style.format(precision=digits, escape="html", subset=text)
     style = style.set_properties(**{"text-align": "left", "white-space": "normal", "vertical-align": "top"})
     return HTML(style.set_table_styles([{"selector": "th", "props": [("text-align", "left")]}]).to_html())
 

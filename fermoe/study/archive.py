@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import tarfile
 from pathlib import Path
 
 from fermoe.errors import UserError
 from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
+from fermoe.training.runs import study_listing
 
 NAME = "runs.tar.xz"
 
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
-KEPT = ("result.json", "history.csv", "predictions.csv", "epochs.npz", ANSWERS)
+KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epochs.npz", ANSWERS)
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 
@@ -28,15 +30,12 @@ def pack(study: str | Path) -> Path:
         UserError: there is no finished run.
     """
     folder = Path(study)
-    try:
-        listed = json.loads((folder / "runs" / "study.json").read_text(encoding="utf-8"))["runs"]
-    except (OSError, ValueError, KeyError):
-        listed = []
-    runs = [name for name in sorted(listed) if (folder / "runs" / name / "result.json").exists()]
+    listing = study_listing(folder)
+    runs = [name for name in sorted(listing.get("runs", [])) if (folder / "runs" / name / "result.json").exists()]
     if not runs:
         raise UserError("no finished run to pack", where=folder, fix="run the study first: fermoe study NAME")
     with atomic(folder / NAME) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
-        _add(tar, "runs/study.json", json.dumps({"runs": listed}, indent=1).encode())
+        _add(tar, "runs/study.json", json.dumps(listing, indent=1).encode())
         # File by file, so that the image names of all predictions lie side by side and pack to nearly nothing.
         for kept in KEPT:
             for run in runs:
@@ -72,7 +71,7 @@ def unpack(study: str | Path) -> int:
                 parts = Path(member.name).parts
                 run = parts[1] if len(parts) == 3 else ""
                 expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in KEPT)
-                if not (member.isfile() and parts[0] == "runs" and ".." not in parts and expected):
+                if not (member.isfile() and parts[:1] == ("runs",) and ".." not in parts and expected):
                     raise UserError(f"'{member.name}' does not belong there", where=path, fix="get the file again")
                 if member.size > LARGEST:
                     raise UserError(f"'{member.name}' is too large", where=path, fix="get the file again")
@@ -83,6 +82,6 @@ def unpack(study: str | Path) -> int:
                 with atomic(folder / member.name) as temporary:
                     temporary.write_bytes(content.read())
                 written += 1
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
     return written

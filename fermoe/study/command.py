@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -20,44 +19,69 @@ from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import UserError
 from fermoe.evidence.crops import detection_table
-from fermoe.files import digest, exclusive, extract, results_dir, write_csv, write_json
+from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
-from fermoe.study.plan import ANALYSES_BEFORE, MODEL, REPORT, Run, Study, expand, load_study, training_configs
+from fermoe.study.plan import REPORT, Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.report import write_report
 from fermoe.study.runner import Outcome, Runner, default_workers
-from fermoe.study.tables import rebuild_tables
+from fermoe.study.tables import TABLES, rebuild_tables
 from fermoe.training.feed import load_data
-from fermoe.training.runs import TRAINING, finished_runs
 
 
 def default_out(study: Study) -> Path:
-    """results/<study>; what a miniature learned from a real dataset says so in its folder's name."""
-    suffix = "-miniature" if study.model == "miniature" and study.dataset != "synthetic" else ""
+    """results/<study>; what another network than the paper's learned from a real dataset says so in its name."""
+    real = DATASETS[study.dataset].load is not None
+    suffix = f"-{study.model}" if real and study.model != "paper" else ""
     return results_dir() / (study.name + suffix)
 
 
-def run_study(name: str, settings: Sequence[str], out: Path | None, workers: int | None, dry_run: bool) -> int:
-    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped."""
+def run_study(
+    name: str,
+    settings: Sequence[str],
+    out: Path | None,
+    workers: int | None,
+    dry_run: bool,
+    retry_failed: bool = False,
+) -> int:
+    """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped.
+
+    With `retry_failed` no training is begun but those that failed before; what follows from them is made again.
+    """
     study = load_study(name, settings)
     directory = (out or default_out(study)).resolve()
     runs = expand(study, directory)
     load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
     if dry_run:
-        for run in runs:
-            click.echo(f"{'done' if run.done else 'to do':6} {run.id}")
-        click.echo(f"{sum(run.done for run in runs)} of {len(runs)} runs are done in {directory}")
+        _list_runs(runs, directory)
         return 0
+    _refuse_occupied(directory, runs)
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         seconds: dict[str, float] = {}
         try:
             with _timed(seconds, "images"):
                 _prepare_images(study)
-            outcomes = _execute(study, runs, directory, workers or default_workers(study.threads), seconds)
+            runner = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
+            outcomes = _execute(study, runs, directory, runner, retry_failed, seconds)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
-    return _summary(study, outcomes, directory, seconds)
+    return _summary(study, outcomes, len(runs), directory, seconds)
+
+
+def _refuse_occupied(directory: Path, runs: list[Run]) -> None:
+    """A file where the study needs a folder, or a folder where it writes a file, is said before anything runs."""
+    folders = [directory / name for name in ("runs", "tables", "figures")] + [run.directory for run in runs]
+    files = [directory / "report.html", *(directory / "tables" / f"{table.name}.csv" for table in TABLES)]
+    files += [path for run in runs for path in (run.executed, run.directory / "result.json")]
+    for path in folders:
+        if path.exists() and not path.is_dir():
+            what = f"'{path.name}' is a file, and the study needs a folder of that name"
+            raise UserError(what, where=path.parent, fix="move it away, or choose another --out")
+    for path in files:
+        if path.is_dir():
+            what = f"'{path.name}' is a folder, and the study writes a file of that name"
+            raise UserError(what, where=path.parent, fix="move it away, or choose another --out")
 
 
 @contextlib.contextmanager
@@ -94,25 +118,22 @@ def _prepare_images(study: Study) -> None:
             prepared.add(crops)
 
 
-def _execute(study: Study, runs: list[Run], directory: Path, workers: int, seconds: dict[str, float]) -> list[Outcome]:
-    """Three phases: trainings, the evidence that sees the tables of all of them, the report that sees all evidence."""
-    reports = [run for run in runs if run.notebook == REPORT]
-    first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
-    first.sort(key=lambda run: run.notebook == MODEL)  # short, and nothing waits for it: it fills the last gap
-    evidence = [run for run in runs if run not in first and run not in reports]
-    evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
-    runner, outcomes = Runner(workers, study.threads), []
-    click.echo(f"{study.title}: {len(runs)} runs, {workers} at a time, into {_short(directory)}")
+def _execute(
+    study: Study, runs: list[Run], directory: Path, runner: Runner, retry_failed: bool, seconds: dict[str, float]
+) -> list[Outcome]:
+    """Phase by phase; the tables are made anew before a phase that reads them, and at the end."""
+    outcomes: list[Outcome] = []
+    click.echo(f"{study.title}: {len(runs)} runs, {runner.workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
-        for name, phase in (("trainings", first), ("evidence", evidence), ("report", reports)):
-            if phase is not first:
+        for name, phase in phases(runs).items():
+            if name != "trainings":
                 with _timed(seconds, "tables"):
-                    rebuild_tables(directory)
-                # What they show depends on the trainings and their own parameters: others make them stale.
-                seen = [(run.name, run.result["metrics"]) for run in finished_runs(directory)]
-                phase = [dataclasses.replace(run, inputs=digest([seen, dict(run.parameters)])) for run in phase]
+                    rebuild_tables(directory, bar.write)
+                phase = with_inputs(phase, runs, directory)
             done = [run for run in phase if run.done]
             todo = [run for run in phase if run not in done]
+            if retry_failed and name == "trainings":
+                todo = [run for run in todo if run.failure.exists()]
             bar.update(len(done))
             outcomes += [Outcome(run) for run in done]
             with _timed(seconds, name):
@@ -122,10 +143,22 @@ def _execute(study: Study, runs: list[Run], directory: Path, workers: int, secon
     return outcomes
 
 
-def _summary(study: Study, outcomes: list[Outcome], directory: Path, seconds: dict[str, float]) -> int:
+def _list_runs(runs: list[Run], directory: Path) -> None:
+    """What is done and what would run: whatever waits for a run that is to be made is to be made again."""
+    done: dict[str, bool] = {}
+    for name, phase in phases(runs).items():
+        waits = not all(done.values())
+        looked_at = phase if name == "trainings" else with_inputs(phase, runs, directory)
+        done |= {run.id: run.done and not waits for run in looked_at}
+    for run in runs:
+        click.echo(f"{'done' if done[run.id] else 'to do':6} {run.id}")
+    click.echo(f"{sum(done.values())} of {len(runs)} runs are done in {directory}")
+
+
+def _summary(study: Study, outcomes: list[Outcome], runs: int, directory: Path, seconds: dict[str, float]) -> int:
     failed = [outcome for outcome in outcomes if outcome.error]
     fresh = sum(outcome.seconds > 0 and not outcome.error for outcome in outcomes)
-    click.echo(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} runs done ({fresh} of them now)")
+    click.echo(f"\n{len(outcomes) - len(failed)} of {runs} runs done ({fresh} of them now)")
     click.echo("time: " + ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items()))
     for outcome in failed:
         click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)
@@ -163,8 +196,7 @@ def check_data(name: str, root: Path | None, skip_unreadable: bool, perceptual: 
             where=root,
             fix="replace them, or leave them out with --skip-unreadable",
         )
-    title = DATASETS[name].title if name in DATASETS else "synthetic faces"
-    click.echo(f"{title}: {len(dataset)} images" + (f" in {root}" if root else ""))
+    click.echo(f"{DATASETS[name].title}: {len(dataset)} images" + (f" in {root}" if root else ""))
     click.echo("\n" + _counts(report.counts))
     if report.usage is not None:
         click.echo("\nby FER-2013's own split (from the file names)\n" + report.usage.to_string(index=False))

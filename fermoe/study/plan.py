@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
 from fermoe.data.arrays import CROPS
-from fermoe.data.datasets import DATASETS, PROTOCOLS
-from fermoe.errors import UserError
-from fermoe.files import notebooks_dir, results_dir
-from fermoe.network.model import VARIANTS, ModelConfig
+from fermoe.data.datasets import DATASETS, PROTOCOLS, check_options
+from fermoe.data.transforms import AUGMENTATIONS, NORMALISATIONS
+from fermoe.errors import UserError, shortened
+from fermoe.files import digest, notebooks_dir, results_dir
+from fermoe.network.model import SIZES, VARIANTS
+from fermoe.schema import Whole, checked, one_of, parse_yaml
 from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TrainConfig
@@ -37,42 +40,71 @@ TRAINING_KEYS = (
     "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing"
 )  # fmt: skip
 
-RUN_KEYS = ("protocol", "variant", "crop", "test_crop", "normalisation", "augmentation", "seed")
+DatasetName = Annotated[str, one_of(lambda: DATASETS)]
+Size = Annotated[str, one_of(lambda: SIZES)]
+TrainingKey = Annotated[str, one_of(lambda: TRAINING_KEYS)]
+Protocol = Annotated[str, one_of(lambda: PROTOCOLS)]
+VariantName = Annotated[str, one_of(lambda: VARIANTS)]
+Crop = Annotated[str, one_of(lambda: CROPS)]
+Normalisation = Annotated[str, one_of(lambda: NORMALISATIONS)]
+AugmentationName = Annotated[str, one_of(lambda: AUGMENTATIONS)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Notebook = Annotated[str, one_of(lambda: notebook_names())]
+Analysis = Annotated[str, one_of(lambda: [name for name in notebook_names() if name != TRAINING])]
+
+
+@dataclass(frozen=True)
+class ExtraRow:
+    """A row of a study's `extra`: what differs from the study's defaults, every value in a list."""
+
+    protocol: Sequence[Protocol] = ()
+    variant: Sequence[VariantName] = ()
+    crop: Sequence[Crop] = ()
+    test_crop: Sequence[Crop] = ()
+    normalisation: Sequence[Normalisation] = ()
+    augmentation: Sequence[AugmentationName] = ()
+    seed: Sequence[Seed] = ()
 
 
 @dataclass(frozen=True)
 class Study:
     """What a study file says. The product of the axes is trained, and besides that of every row of `extra`.
 
-    A row of `extra` names what differs (`RUN_KEYS`); a list stands for each of its values. Without a seed it has the
+    A row of `extra` names what differs (`ExtraRow`); a list stands for each of its values. Without a seed it has the
     study's first.
     """
 
-    name: str
-    title: str
-    dataset: str
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    title: Annotated[str, Field(min_length=1)]
+    dataset: DatasetName
     root: str | None = None
     dataset_options: Mapping[str, Any] = field(default_factory=dict)
-    model: str = "miniature"
+    model: Size = "miniature"
     weights: str = "random"
-    protocols: Sequence[str] = ("published", "audited")
-    variants: Sequence[str] = ("full",)
-    crops: Sequence[str] = ("none",)
-    augmentations: Sequence[str] = ("none",)
-    seeds: Sequence[int] = (0,)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    protocols: Sequence[Protocol] = ("published", "audited")
+    variants: Sequence[VariantName] = ("full",)
+    crops: Sequence[Crop] = ("none",)
+    augmentations: Sequence[AugmentationName] = ("none",)
+    seeds: Annotated[Sequence[Seed], Field(min_length=1)] = (0,)
+    training: Mapping[TrainingKey, Any] = field(default_factory=dict)
     extra: Sequence[Mapping[str, Any]] = ()
-    notebooks: Sequence[str] = ()
-    analyses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # further parameters, by notebook
+    notebooks: Sequence[Notebook] = ()
+    analyses: Mapping[Analysis, Mapping[str, Any]] = field(default_factory=dict)  # further parameters, by notebook
     skip_unreadable: bool = False
-    threads: int = 0  # of each run; a small network is trained fastest by one thread a run, side by side
+    threads: Whole = 0  # of each run; a small network is trained fastest by one thread a run, side by side
+    timeout: Annotated[float, Field(gt=0, le=10**6)] | None = None  # minutes that a run may take; none: as it takes
+
+
+def notebook_names() -> list[str]:
+    """The notebooks that a study may execute."""
+    return sorted(path.stem for path in notebooks_dir().glob("*.ipynb"))
 
 
 @dataclass(frozen=True)
 class Run:
     """One notebook with one set of parameters, and the directory it leaves its results in.
 
-    `inputs` is a hash of the trainings that an analysis reads; with others it is not done.
+    `inputs` is a hash of what an analysis is about; made from other inputs it is not done.
     """
 
     notebook: str
@@ -86,12 +118,20 @@ class Run:
         return self.directory / f"{self.notebook}.ipynb"
 
     @property
-    def done(self) -> bool:
+    def made(self) -> bool:
         """Both the result and a whole executed notebook: papermill leaves files that look finished after a
         time-out or a dead kernel, so neither alone proves anything."""
-        if read_result(self.directory) is None or not is_whole(self.executed):
-            return False
-        return not self.inputs or (self.seen.exists() and self.seen.read_text() == self.inputs)
+        return read_result(self.directory) is not None and is_whole(self.executed)
+
+    @property
+    def done(self) -> bool:
+        """Whether it was made from the inputs that it would have now."""
+        return self.made and (not self.inputs or (self.seen.exists() and self.seen.read_text() == self.inputs))
+
+    @property
+    def failure(self) -> Path:
+        """Where it is noted why the last execution failed; there is none after one that did not."""
+        return self.directory / "failed.json"
 
     @property
     def seen(self) -> Path:
@@ -112,12 +152,11 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
         known = ", ".join(sorted(p.stem for p in studies.glob("*.yaml")))
         raise UserError(f"no study '{name}'", where=path, fix=f"choose one of {known}, or give a .yaml file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8"), path)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"not a YAML file ({error})", where=path, fix="correct its syntax") from None
     if not isinstance(content, dict):
         raise UserError("the study file holds no keys", where=path, fix=EXAMPLE)
-    content.setdefault("name", path.stem)
     for setting in settings:
         _apply(content, setting)
     return _study(content, path)
@@ -126,66 +165,57 @@ def load_study(name: str, settings: Sequence[str] = ()) -> Study:
 def _apply(content: dict[str, Any], setting: str) -> None:
     """`key=value` or `key.inner=value`, the value read as YAML."""
     key, equals, text = setting.partition("=")
+    shown = shortened(setting)
     if not equals or not key:
-        raise UserError(f"--set '{setting}' is not key=value", fix="such as --set seeds=[0,1,2]")
+        raise UserError(f"--set '{shown}' is not key=value", fix="such as --set seeds=[0,1,2]")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text, f"--set {shown}")
     except yaml.YAMLError:
         value = text
     *outer, last = key.split(".")
     for part in outer:
-        inner = content.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise UserError(f"--set '{setting}': '{part}' holds no keys", fix="name a key of the study file")
-        content = inner
+        content.setdefault(part, None)
+        if content[part] is None:
+            content[part] = {}
+        if not isinstance(content[part], dict):
+            raise UserError(f"--set '{shown}': '{shortened(part)}' holds no keys", fix="name a key of the study file")
+        content = content[part]
     content[last] = value
 
 
 def _study(content: dict[str, Any], path: Path) -> Study:
-    fields = {f.name: f for f in dataclasses.fields(Study)}
-    shortcuts = {key: content.pop(key) for key in ("epochs", "batch_size", "learning_rate") if key in content}
-    if shortcuts:  # --set epochs=1 is what everyone types
-        content["training"] = {**content.get("training", {}), **shortcuts}
-    for key in content.keys() - fields.keys():
-        raise UserError(f"unknown key '{key}'", where=path, fix=f"known keys: {', '.join(fields)}")
-    for key in ("dataset", "title"):
-        if not isinstance(content.get(key), str):
-            raise UserError(f"key '{key}' is missing", where=path, fix=EXAMPLE)
+    """The checked study of a file's content; a key without a value is as if it were not there."""
+    content = {"name": path.stem, **{key: value for key, value in content.items() if value is not None}}
     for key in ("protocols", "variants", "crops", "augmentations", "seeds", "notebooks"):
-        if key in content and not isinstance(content[key], list):
-            content[key] = [content[key]]  # one value stands for a list of one
-    for key in ("training", "dataset_options", "analyses"):
-        if not isinstance(content.get(key) or {}, dict):
-            raise UserError(f"key '{key}' holds no keys", where=path, fix="write key: value pairs under it")
-        content[key] = content.get(key) or {}
-    if content.get("root") is not None:
-        content["root"] = str(content["root"])
-    study = Study(**content)
-    notebooks = tuple(sorted(p.stem for p in notebooks_dir().glob("*.ipynb")))
-    allowed = {
-        "protocols": PROTOCOLS,
-        "variants": tuple(VARIANTS),
-        "crops": tuple(CROPS),
-        "training": TRAINING_KEYS,
-        "notebooks": notebooks,
-        "analyses": tuple(name for name in notebooks if name != TRAINING),
-    }
-    for key, choices in allowed.items():
-        for value in getattr(study, key):
-            if value not in choices:
-                raise UserError(f"unknown '{value}' in {key}", where=path, fix=f"choose from {', '.join(choices)}")
-    for name, parameters in study.analyses.items():
-        if not isinstance(parameters, dict):
-            raise UserError(f"analyses: '{name}' holds no keys", where=path, fix="such as 09_robustness: {images: 500}")
-    for row in study.extra:
-        for key in row.keys() - set(RUN_KEYS):
-            raise UserError(f"unknown key '{key}' in extra", where=path, fix=f"choose from {', '.join(RUN_KEYS)}")
-    ModelConfig.named(study.model, num_classes=2)  # says what is wrong with the name
-    if study.dataset not in (*DATASETS, "synthetic"):
-        raise UserError(f"unknown dataset '{study.dataset}'", where=path, fix=f"choose from {', '.join(DATASETS)}")
-    if not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in study.seeds):
-        raise UserError(f"seeds are {list(study.seeds)}", where=path, fix="give whole numbers from 0")
-    return study
+        if key in content:
+            content[key] = _listed(content[key])  # one value stands for a list of one
+    shortcuts = {key: content.pop(key) for key in ("epochs", "batch_size", "learning_rate") if key in content}
+    if shortcuts and isinstance(content.get("training", {}), dict):  # --set epochs=1 is what everyone types
+        content["training"] = {**content.get("training", {}), **shortcuts}
+    for key in ("root", "weights"):
+        if type(content.get(key)) in (int, float):
+            content[key] = str(content[key])  # a folder may be called 2013
+    study = checked(Study, content, where=path)
+    for number, row in enumerate(study.extra):
+        checked(ExtraRow, {key: _listed(value) for key, value in row.items()}, where=f"{path}, extra {number + 1}")
+    if Path(study.name).name != study.name or study.name == ".." or not study.name.isprintable():
+        raise UserError(f"the name '{shortened(study.name)}' is no folder's", where=path, fix="give a plain name")
+    check_options(study.dataset, study.dataset_options)
+    training = dict(study.training)
+    if isinstance(training.get("weights"), str):
+        training["weights"] = _absolute_weights(training["weights"])
+    root = None if study.root is None else str(Path(study.root).expanduser().absolute())
+    return replace(study, root=root, weights=_absolute_weights(study.weights), training=training)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _absolute_weights(weights: str) -> str:
+    """Runs work in another folder than the one in which a path was typed."""
+    kind, colon, path = weights.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if path else f"{kind}{colon}"
 
 
 def training_configs(study: Study) -> list[TrainConfig]:
@@ -193,14 +223,16 @@ def training_configs(study: Study) -> list[TrainConfig]:
 
     A study that is stopped half-way then has whole comparisons for its first seeds.
     """
-    axes = itertools.product(study.protocols, study.augmentations, study.crops, study.variants, study.seeds)
+    axes: Iterable[tuple[Any, ...]] = itertools.product(
+        study.protocols, study.augmentations, study.crops, study.variants, study.seeds
+    )
     keys = ("protocol", "augmentation", "crop", "variant", "seed")
     rows = [dict(zip(keys, values, strict=True)) for values in axes]
     # The authors' code augments nothing: the axis is the audited protocol's alone.
     rows = [row for row in rows if row["protocol"] != "published" or row["augmentation"] == "none"]
     rows += [row for extra in study.extra for row in _product({"seed": study.seeds[0], **extra})]
-    rows.sort(key=lambda row: row["seed"] if isinstance(row["seed"], int) else -1)  # a wrong one is refused below
-    configs = []
+    rows.sort(key=lambda row: row["seed"])
+    configs: list[TrainConfig] = []
     for row in rows:
         values = {
             **{"dataset": study.dataset, "root": study.root, "dataset_options": study.dataset_options},
@@ -208,17 +240,13 @@ def training_configs(study: Study) -> list[TrainConfig]:
             **study.training,
             **row,
         }
-        try:
-            configs.append(TrainConfig(**values))
-        except TypeError:
-            raise UserError(f"a value of {row} has the wrong type", fix=EXAMPLE) from None
+        configs.append(checked(TrainConfig, values, where=f"a training of '{study.name}'"))
     return list({config.run_id: config for config in configs}.values())
 
 
 def _product(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row with lists → the rows of all their values."""
-    lists = [value if isinstance(value, list) else [value] for value in row.values()]
-    return [dict(zip(row, values, strict=True)) for values in itertools.product(*lists)]
+    return [dict(zip(row, values, strict=True)) for values in itertools.product(*map(_listed, row.values()))]
 
 
 def expand(study: Study, directory: Path) -> list[Run]:
@@ -231,8 +259,7 @@ def expand(study: Study, directory: Path) -> list[Run]:
         runs.append(Run(TRAINING, config.run_id, path, parameters))
     later = [n for n in study.notebooks if n not in (*ANALYSES_BEFORE, TRAINING, REPORT)]
     runs += [_analysis(study, directory, name) for name in [*later, *(n for n in study.notebooks if n == REPORT)]]
-    for run in runs:
-        _check_parameters(run)
+    _check_parameters(runs)
     return runs
 
 
@@ -251,7 +278,28 @@ def _analysis(study: Study, directory: Path, notebook: str) -> Run:
     }
     names = parameters_of(notebook)
     fitting = {key: value for key, value in offered.items() if key in names}
-    return Run(notebook, notebook, path, {**fitting, **study.analyses.get(notebook, {})})
+    parameters = {**fitting, **study.analyses.get(notebook, {})}
+    return Run(notebook, notebook, path, parameters, inputs=digest(parameters))
+
+
+def phases(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by what they wait for: trainings, the evidence that sees all of them, the report that sees all evidence."""
+    first = [run for run in runs if run.notebook in (*ANALYSES_BEFORE, TRAINING)]
+    first.sort(key=lambda run: run.notebook == MODEL)  # short, and nothing waits for it: it fills the last gap
+    evidence = [run for run in runs if run.notebook not in (*ANALYSES_BEFORE, TRAINING, REPORT)]
+    evidence.reverse()  # robustness, the longest, comes last in the list: nothing should wait for it at the end
+    return {"trainings": first, "evidence": evidence, "report": [run for run in runs if run.notebook == REPORT]}
+
+
+def with_inputs(phase: Sequence[Run], runs: Sequence[Run], directory: Path) -> list[Run]:
+    """The runs of a later phase with what they see now: the trainings among `runs`; the report sees the tables too."""
+    trainings = [(run.id, read_result(run.directory)) for run in runs if run.notebook == TRAINING]
+    seen = sorted((name, result["metrics"]) for name, result in trainings if result is not None)
+    tables = {path.name: digest(path.read_bytes()) for path in (directory / "tables").glob("*.csv")}
+    return [
+        replace(run, inputs=digest([seen, dict(run.parameters), tables if run.notebook == REPORT else {}]))
+        for run in phase
+    ]
 
 
 def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResults:
@@ -277,7 +325,10 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     return study
 
 
-def _check_parameters(run: Run) -> None:
+def _check_parameters(runs: Sequence[Run]) -> None:
     """papermill only warns about unknown parameters and runs the defaults: refuse them before anything runs."""
-    for name in run.parameters.keys() - parameters_of(run.notebook):
-        raise UserError(f"notebook {run.notebook} has no parameter '{name}'", fix="correct the study file")
+    known = {notebook: parameters_of(notebook) for notebook in {run.notebook for run in runs}}
+    for run in runs:
+        for name in run.parameters.keys() - known[run.notebook]:
+            what = f"notebook {run.notebook} has no parameter '{shortened(name)}'"
+            raise UserError(what, fix="correct the study file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,19 @@ import pandas as pd
 from IPython.display import HTML
 from nbconvert import HTMLExporter
 
+from fermoe.data.arrays import CONTROLS
+from fermoe.data.transforms import pipeline_parts
 from fermoe.files import write_text
 from fermoe.paper import published
 from fermoe.plots.style import for_people, text_table
 from fermoe.stats import wilson_interval
-from fermoe.training.config import own_normalisation, own_test_crop
+from fermoe.training.config import follows_protocol
+
+SECTIONS = (
+    "claims", "accuracy", "ablation", "selection", "leaks", "leaked_images", "crops", "experts", "grad_cam",
+    "robustness",
+)  # fmt: skip
+"""The tables that the report notebook shows in words and sections of their own; `further_tables` prints any other."""
 
 _STYLE = """
 body { max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff;
@@ -37,7 +46,7 @@ def write_report(notebook: Path, path: Path, title: str) -> None:
     """
     exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True)
     body, _ = exporter.from_filename(str(notebook))
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     write_text(path, f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
 
 
@@ -69,11 +78,11 @@ def comparison(accuracy: pd.DataFrame, study: str = "") -> pd.DataFrame:
     the dataset's own study instead. Runs with another test crop or other pixel values than their protocol's are left
     out.
     """
-    test = accuracy[(accuracy["split"] == "test") & (accuracy["variant"] == "full") & (accuracy["crop"] != "masked")]
-    test = test.assign(augmentation=[name.partition("+")[2] or "none" for name in test["pipeline"]])
+    test = accuracy[(accuracy["split"] == "test") & (accuracy["variant"] == "full")]
+    test = test[~test["crop"].isin(CONTROLS)]
+    test = test.assign(augmentation=[pipeline_parts(name)[1] for name in test["pipeline"]])
     own = [
-        row.test_crop == own_test_crop(row.dataset, row.protocol, row.crop)
-        and row.pipeline.partition("+")[0] == own_normalisation(row.protocol, row.initial_weights)
+        follows_protocol(row.dataset, row.protocol, row.crop, row.test_crop, row.pipeline, row.initial_weights)
         for row in test.itertuples()
     ]
     test, rows = test[np.array(own, bool)], []
@@ -132,10 +141,10 @@ def measures_over_seeds(table: pd.DataFrame, keys: Sequence[str], measures: Sequ
 
 
 def linked(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims table with a link to every table that its evidence names, relative to the study's report."""
-    evidence = (
-        claims["evidence"].fillna("").str.replace(r"(?<![/\w])(\w+\.csv)", r'<a href="tables/\1">\1</a>', regex=True)
-    )
+    """The claims table with a link to every table that its evidence names, relative to the study's report: its column
+    `evidence` is HTML, the others are text."""
+    evidence = claims["evidence"].fillna("").map(escape)
+    evidence = evidence.str.replace(r"(?<![/\w])(\w+\.csv)", r'<a href="tables/\1">\1</a>', regex=True)
     return claims.assign(evidence=evidence)
 
 
@@ -176,3 +185,15 @@ def table_or_note(tables: Mapping[str, pd.DataFrame], name: str, shown: pd.DataF
     if table is None or table.empty:
         return f"{name}.csv has no rows: the study has not made what it needs."
     return text_table(for_people(readable(table if shown is None else shown)).fillna(""), digits=4)
+
+
+def further_tables(tables: Mapping[str, pd.DataFrame]) -> HTML | str:
+    """Every table of the study that has no section of its own in the report, under its name."""
+    found = {name: table for name, table in tables.items() if name not in SECTIONS}
+    if not found:
+        return "none"
+    return HTML("\n".join(f"<h3>{escape(name)}.csv</h3>\n{_html(table_or_note(tables, name))}" for name in found))
+
+
+def _html(shown: HTML | str) -> str:
+    return f"<p>{escape(shown)}</p>" if isinstance(shown, str) else str(shown.data)

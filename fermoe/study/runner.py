@@ -1,10 +1,11 @@
-"""Runs in processes: papermill children, one per GPU or one on all cores, with a line about each."""
+"""Runs in processes, `default_workers` at once: papermill children, with a line about each."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from typing import Any
 
 import nbformat
 import pandas as pd
+import psutil
 import yaml
 from tqdm import tqdm
 
-from fermoe.files import notebooks_dir, write_text
+from fermoe.files import notebooks_dir, write_json, write_text
 from fermoe.study.plan import Run
 from fermoe.training.runs import read_result
 
@@ -50,17 +52,17 @@ def default_workers(threads: int = 0) -> int:
 class Runner:
     """Executes runs in at most `workers` processes at once and goes on past a failed one.
 
-    `threads` is how many each takes; 0 shares the cores out.
+    `threads` is how many each takes; 0 shares the cores out. A run that takes longer than `timeout` minutes is stopped.
     """
 
-    def __init__(self, workers: int, threads: int = 0, progress: bool = True):
+    def __init__(self, workers: int, threads: int = 0, timeout: float | None = None):
         self.workers = workers
+        self.timeout = timeout
         self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopping = threading.Event()
         self.slots = list(range(workers))
         self.lock = threading.Lock()
-        self.progress = progress
 
     def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
         """Execute runs that may run side by side; returns their outcomes in order."""
@@ -94,6 +96,8 @@ class Runner:
             with self.lock:
                 self.slots.append(slot)
         seconds = time.perf_counter() - started
+        if outcome.error and not self.stopping.is_set():
+            write_json(run.failure, {"reason": outcome.error, "log": log_of(run).name, "seconds": round(seconds, 1)})
         note = outcome.error or _headline(run)
         bar.write(f"  {'failed' if outcome.error else 'done'} {run.id} ({seconds:.0f} s){': ' + note if note else ''}")
         bar.update()
@@ -101,9 +105,12 @@ class Runner:
 
     def _papermill(self, run: Run, slot: int, bar: tqdm[Any]) -> Outcome:
         run.directory.mkdir(parents=True, exist_ok=True)
+        if run.inputs:  # an analysis whose result is of other inputs; a training looks after its own
+            (run.directory / "result.json").unlink(missing_ok=True)
+        run.failure.unlink(missing_ok=True)
         parameters = run.directory / "parameters.yaml"
         write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
-        log = run.directory / "log.txt"
+        log = log_of(run)
         command = [sys.executable, "-m", "fermoe.study.notebooks", "execute"]
         command += [str(notebooks_dir() / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
         with log.open("wb") as output:
@@ -118,14 +125,18 @@ class Runner:
             )
             with self.lock:
                 self.children.add(child)
+            started = time.monotonic()
             try:
                 while (code := _wait(child, 1.0)) is None:
+                    if self.timeout is not None and time.monotonic() - started > 60 * self.timeout:
+                        end(child)
+                        return Outcome(run, f"took longer than {self.timeout:g} minutes and was stopped (see {log})")
                     bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
             finally:
                 with self.lock:
                     self.children.discard(child)
-        write_text(run.seen, run.inputs)
-        if code == 0 and run.done:
+        if code == 0 and run.made:
+            write_text(run.seen, run.inputs)
             return Outcome(run)
         return _failure(run, code, log)
 
@@ -139,6 +150,26 @@ class Runner:
         if gpus > 1 and self.workers > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
         return environment
+
+
+def log_of(run: Run) -> Path:
+    """Where a run's process writes what it says."""
+    return run.directory / "log.txt"
+
+
+def end(child: subprocess.Popen[bytes], patience: float = 5.0) -> None:
+    """End a process with all that it started, by force after `patience` seconds: a kernel may hang in its own loop."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(child.pid)
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.terminate()
+        _, alive = psutil.wait_procs(family, patience)
+        for member in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    child.wait()
 
 
 def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
@@ -168,6 +199,14 @@ def _headline(run: Run) -> str:
     return f"test accuracy {100 * test['accuracy']:.1f} %" if test else ""
 
 
+MEMORY = re.compile(
+    r"MemoryError|OutOfMemoryError|out of memory|can\W?t allocate memory|cannot allocate memory|unable to allocate"
+    r"|bad_alloc|failed to map segment",
+    re.IGNORECASE,
+)
+"""How Python, NumPy, PyTorch, C++ and the loader of libraries say that memory ran out."""
+
+
 def _failure(run: Run, code: int, log: Path) -> Outcome:
     """One line about a failed run: the error its notebook stopped at, else how the process ended."""
     with contextlib.suppress(OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError):
@@ -175,6 +214,17 @@ def _failure(run: Run, code: int, log: Path) -> Outcome:
             for output in cell.get("outputs", []):
                 if output.output_type == "error":
                     line = " ".join(str(output.evalue).split())
+                    if MEMORY.search(f"{output.ename}: {line}"):
+                        return _without_memory(run, log)
                     user = output.ename in ("UserError", "UnreadableImage")
                     return Outcome(run, line if user else f"{output.ename}: {line[:200]} (see {run.executed})", user)
+    said = log.read_bytes()[-20_000:].decode(errors="replace")
+    if code == -signal.SIGKILL or "DeadKernelError" in said or MEMORY.search(said):
+        return _without_memory(run, log, certain=bool(MEMORY.search(said)))
     return Outcome(run, f"papermill ended with code {code} (see {log})")
+
+
+def _without_memory(run: Run, log: Path, certain: bool = True) -> Outcome:
+    what = "memory ran out" if certain else "it was killed from outside, most likely because memory ran out"
+    fix = "try fewer --workers, a smaller batch_size or a machine with more memory"
+    return Outcome(run, f"{what}: {fix} (see {log})", user_error=certain)

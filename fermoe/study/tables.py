@@ -6,12 +6,13 @@ random in them is seeded by what it computes, so equal runs give equal bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from fermoe.evidence import ablation, accuracy, crops, experts, grad_cam, leaks, robustness, selection
-from fermoe.evidence.table import Table
+from fermoe.evidence.table import OtherRuns, Table
 from fermoe.files import write_csv
 from fermoe.paper.claims import COLUMNS as CLAIM_COLUMNS
 from fermoe.paper.claims import claims_table
@@ -45,11 +46,22 @@ def read_tables(study: str | Path | StudyResults) -> dict[str, pd.DataFrame]:
     return {table.name: found for table in TABLES if (found := results.table(table.name)) is not None}
 
 
-def rebuild_tables(study: str | Path) -> dict[str, pd.DataFrame]:
-    """Write every table that follows from the finished runs' predictions and the answers kept beside them."""
+def rebuild_tables(study: str | Path, say: Callable[[str], object] = print) -> dict[str, pd.DataFrame]:
+    """Write every table that follows from the finished runs' predictions and the answers kept beside them.
+
+    Where there are no answers, a table that needs them stays as it is, as in a checkout without runs. Where they are of
+    other runs than the study's, so is the table: it is removed, decides no claim, and `say` says so.
+    """
     results = StudyResults(Path(study))
     for table in TABLES:
-        rows = table.rebuild(results)
+        path = results.folder / "tables" / f"{table.name}.csv"
+        try:
+            rows = table.rebuild(results)
+        except OtherRuns:
+            if path.exists():
+                path.unlink()
+                say(f"{path.name} was of other runs and is removed: notebook {table.notebook} makes it again")
+            continue
         if rows is not None:
-            write_csv(results.folder / "tables" / f"{table.name}.csv", rows)
+            write_csv(path, rows)
     return read_tables(results)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fermoe.data.datasets import DATASETS
-from fermoe.data.transforms import pipeline_name
+from fermoe.data.transforms import pipeline_name, pipeline_parts
 from fermoe.errors import UserError
 from fermoe.files import digest
 from fermoe.network.model import ModelConfig
@@ -78,7 +78,9 @@ class TrainConfig:
     @property
     def follows_protocol(self) -> bool:
         """Whether test crop and pixel values are the protocol's own; augmentation is free."""
-        return self.tested_as_usual and self.normalisation == own_normalisation(self.protocol, self.weights)
+        return follows_protocol(
+            self.dataset, self.protocol, self.crop, str(self.test_crop), self.pipeline, self.weights
+        )
 
     def parameters(self) -> dict[str, Any]:
         """What tells this run from another, for result.json; where the data lies is not part of it."""
@@ -109,6 +111,12 @@ def own_normalisation(protocol: str, weights: str) -> str:
     if protocol == "published":
         return "bgr_unit"
     return "vggface2" if weights.startswith("vggface2") else "imagenet"
+
+
+def follows_protocol(dataset: str, protocol: str, crop: str, test_crop: str, pipeline: str, weights: str) -> bool:
+    """Whether test crop and pixel values are the protocol's own; augmentation is free."""
+    own = own_test_crop(dataset, protocol, crop), own_normalisation(protocol, weights)
+    return (test_crop, pipeline_parts(pipeline)[0]) == own
 
 
 def model_config(config: TrainConfig, num_classes: int) -> ModelConfig:

@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from fermoe.data.arrays import CONTROLS
+from fermoe.errors import UserError
 from fermoe.files import checkout, digest, write_json
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import read_predictions
@@ -99,7 +100,7 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     Runs that other settings once left in the same folder are not the study's: runs/study.json lists those that are.
     """
     runs = Path(study_dir) / "runs"
-    mine = _listed(runs).get("runs")
+    mine = study_listing(study_dir).get("runs")
     found = []
     for path in sorted(runs.glob("*/result.json")):
         result = read_result(path.parent)
@@ -108,11 +109,12 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     return found
 
 
-def _listed(runs: Path) -> dict[str, Any]:
-    """What runs/study.json says of its study; nothing where it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        content = json.loads((runs / "study.json").read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
+def study_listing(study_dir: str | Path) -> dict[str, Any]:
+    """What runs/study.json says of its study, its name and its runs; nothing where it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        content = json.loads((Path(study_dir) / "runs" / "study.json").read_text(encoding="utf-8"))
+        if isinstance(content, dict) and all(isinstance(name, str) for name in content.get("runs", [])):
+            return content
     return {}
 
 
@@ -141,9 +143,22 @@ def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """The run that stands for each protocol in figures: of `main_setting`, the full network's first seed."""
     found = []
     for protocol in dict.fromkeys(run.config.protocol for run in runs):
-        chosen = main_setting(runs, protocol)  # without a full network: the first variant's first seed
+        # Without a full network it is the first variant's first seed, with nothing but controls one of those.
+        chosen = main_setting(runs, protocol) or [run for run in runs if run.config.protocol == protocol]
         found += sorted(chosen, key=lambda run: (run.config.variant != "full", run.config.seed))[:1]
     return found
+
+
+def compared_protocol(runs: Sequence[FinishedRun], asked: str) -> str:
+    """The protocol in which variants can be compared: the one that was asked for where it has a run, else the other.
+
+    Raises:
+        UserError: every run is a control.
+    """
+    found = [run.config.protocol for run in runs if not run.is_control]
+    if not found:
+        raise UserError("the finished trainings are controls alone", fix="train on a crop that keeps the face")
+    return asked if asked in found else found[0]
 
 
 def largest_setting(settings: Sequence[Hashable], variants: Sequence[str], plain: Sequence[bool]) -> list[int]:
@@ -176,7 +191,7 @@ class StudyResults:
     @property
     def name(self) -> str:
         """The name of the study that made the folder, "" where that is not known."""
-        return str(_listed(self.folder / "runs").get("study", ""))
+        return str(study_listing(self.folder).get("study", ""))
 
     def analysis(self, notebook: str) -> dict[str, Any] | None:
         """The result of an analysis notebook, None where it has none."""

@@ -299,7 +299,7 @@ def test_unknown_names_and_options_are_refused(tmp_path: Path) -> None:
         load_dataset("ferplus", tmp_path)
     with refused("'fer2013'", "no option 'size'"):
         load_dataset("fer2013", tmp_path, size=3)
-    with refused("unknown option 'sise'", "occluded"):
+    with refused("unknown key 'sise'", "occluded"):
         load_dataset("synthetic", sise=3)
     with refused("'rafdb' needs its folder", "--root"):
         load_dataset("rafdb")

@@ -135,6 +135,17 @@ def test_a_whole_file_is_read_whatever_its_suffix_says(tmp_path: Path, name: str
     assert np.array_equal(read_image(renamed), image)
 
 
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "PCX", "ICO", "SGI", "TGA", "PDF"])
+def test_a_file_of_another_format_is_refused_and_no_program_is_started(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow opens a file by its content: an EPS file called .jpg would start Ghostscript."""
+    monkeypatch.setattr(subprocess.Popen, "__init__", lambda *_, **__: pytest.fail("a program is started"))
+    Image.fromarray(scene()).save(tmp_path / "image.jpg", kind)
+    with refused("unreadable image", "image.jpg", error=UnreadableImage):
+        read_image(tmp_path / "image.jpg")
+
+
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff"])
 def test_lossless_formats_give_the_pixels_that_were_written(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"image.{suffix}"

@@ -43,6 +43,15 @@ def test_the_interval_holds_the_estimate_and_narrows_with_the_images() -> None:
     assert widths[1] < widths[0] / 2
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("images", [2, 3, 5])
+def test_a_handful_of_images_has_an_interval_without_a_warning(images: int) -> None:
+    rng = np.random.default_rng(3)
+    optimism, low, high = split_half_optimism(rng.random((2, images)) < 0.5, rng)
+    assert 0 <= optimism <= 1
+    assert 0 <= low <= high <= 1
+
+
 @pytest.mark.parametrize("shape", [(10,), (20, 5), (1, 1)])
 def test_swapped_axes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="more images than epochs"):

@@ -14,6 +14,7 @@ from fermoe.cli import main
 from fermoe.files import write_json
 from fermoe.study.archive import NAME, pack, unpack
 from fermoe.study.tables import rebuild_tables
+from fermoe.training.runs import StudyResults
 from tests.helpers.runs import make_run
 from tests.helpers.trees import refused
 
@@ -22,7 +23,8 @@ def a_study(folder: Path) -> list[str]:
     runs = [make_run(folder, variant=variant, seed=seed) for variant in ("full", "backbone") for seed in (0, 1)]
     for run in runs:
         (folder / "runs" / run / "best.safetensors").write_bytes(b"weights")
-    write_json(folder / "runs" / "study.json", {"runs": runs})
+        (folder / "runs" / run / "validation.csv").write_text("image,label\n")
+    write_json(folder / "runs" / "study.json", {"study": "mine", "runs": runs})
     return runs
 
 
@@ -41,6 +43,26 @@ def test_tables_are_rebuilt_from_the_packed_runs_alone(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert tables(tmp_path) == before
     assert not list(tmp_path.rglob("best.safetensors"))
+
+
+def test_a_pack_keeps_the_studys_name_and_what_notebooks_show_of_its_runs(tmp_path: Path) -> None:
+    runs = a_study(tmp_path)
+    pack(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    unpack(tmp_path)
+    assert StudyResults(tmp_path).name == "mine"
+    assert [run.name for run in StudyResults(tmp_path).runs] == sorted(runs)
+    assert all((tmp_path / "runs" / run / "validation.csv").exists() for run in runs)
+
+
+def test_a_pack_of_an_earlier_version_without_a_name_is_still_read(tmp_path: Path) -> None:
+    runs = a_study(tmp_path)
+    write_json(tmp_path / "runs" / "study.json", {"runs": runs})
+    pack(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    unpack(tmp_path)
+    assert StudyResults(tmp_path).name == ""
+    assert len(StudyResults(tmp_path).runs) == len(runs)
 
 
 def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:

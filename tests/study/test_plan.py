@@ -23,6 +23,7 @@ from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.plan import Run, expand, load_study, training_configs
 from fermoe.study.report import write_report
 from fermoe.training.runs import write_result
+from tests.helpers import trees
 
 TINY = """
 title: A tiny study
@@ -112,6 +113,28 @@ def test_run_ids_do_not_depend_on_where_the_data_lies() -> None:
         ("analyses.04_training.seed=3", "04_training"),
         ("analyses.09_robustness=3", "09_robustness"),
         ("analyses.09_robustness.pictures=3", "pictures"),
+        ("extra=[a]", "extra.0"),
+        ("extra={x: 1}", "extra"),
+        ("extra=[{crop: tight}]", "tight"),
+        ("extra=[{seed: one}]", "seed"),
+        ("model=[1]", "model"),
+        ("name=5", "name"),
+        ("name=../elsewhere", "elsewhere"),
+        ("threads=abc", "threads"),
+        ("timeout=0", "timeout"),
+        ("seeds=[]", "seeds"),
+        ("training=[]", "training"),
+        ("training.decay=[1]", "decay"),
+        ("dataset=[synthetic]", "dataset"),
+        ("dataset=nothing", "synthetic, fer2013"),
+        ("dataset_options.name=x", "name"),
+        ("dataset_options.labels=0.1", "labels"),
+        ("dataset_options.labels=[1,[2]]", "labels"),
+        ('dataset_options.proportions="0"', "proportions"),
+        ("dataset_options.occluded=null", "occluded"),
+        ("dataset_options.train=10000000000", "1,000,000"),
+        (f"seeds={'9' * 5000}", "seeds"),
+        (f"variants=[{'x' * 5000}]", "variants"),
     ],
 )
 def test_what_a_study_cannot_mean_is_one_line_and_exit_code_2(setting: str, named: str, tmp_path: Path) -> None:
@@ -120,8 +143,38 @@ def test_what_a_study_cannot_mean_is_one_line_and_exit_code_2(setting: str, name
     assert result.exit_code == 2
     message = result.stderr.strip()
     assert "\n" not in message
+    assert len(message) < 1000
     assert named in message
     assert not out.exists()
+
+
+def test_a_key_without_a_value_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "bare.yaml"
+    path.write_text("title: Bare\ndataset: synthetic\ntraining:\nextra:\nroot:\n")
+    study = load_study(str(path), ["epochs=3", "analyses="])
+    assert (study.training, study.extra, study.root) == ({"epochs": 3}, (), None)
+    assert {config.epochs for config in training_configs(study)} == {3}
+
+
+def test_places_are_absolute_from_where_they_were_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.folder_tree(tmp_path / "faces")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = ["dataset=folder", "dataset_options={}", "root=faces", "weights=vggface2:w/x.h5", "extra=[]"]
+    runs = expand(load_study("quick", settings), tmp_path / "out")
+    for run in runs:
+        assert run.parameters.get("root", str(tmp_path / "faces")) == str(tmp_path / "faces")
+    trained = [run for run in runs if run.notebook == "04_training"]
+    assert {run.parameters["weights"] for run in trained} == {f"vggface2:{tmp_path}/w/x.h5"}
+    assert load_study("quick", ["weights=imagenet:~/w.pth"]).weights == "imagenet:/home/me/w.pth"
+    assert load_study("quick", ["weights=imagenet"]).weights == "imagenet"
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    assert fermoe("study", "quick", *arguments, "--out", "out", "--dry-run").exit_code == 0
+
+
+@pytest.mark.parametrize("setting", ["root=2013", "root=2020-01-01"])
+def test_a_folder_may_be_called_like_a_number_or_a_date(setting: str) -> None:
+    assert Path(str(load_study("fer2013", [setting]).root)).name == setting.partition("=")[2]
 
 
 @pytest.mark.parametrize("content", ["title: [unclosed", "- a\n- list\n", "title: no dataset\n", "\x00"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +15,19 @@ from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
 from fermoe.evidence.robustness import Outcomes
 from fermoe.files import write_json
-from fermoe.study.report import comparison, learned_from, linked, measures_over_seeds, readable, table_or_note
-from fermoe.study.tables import read_tables, rebuild_tables
+from fermoe.plots.style import text_table
+from fermoe.study.report import (
+    SECTIONS,
+    comparison,
+    further_tables,
+    learned_from,
+    linked,
+    measures_over_seeds,
+    readable,
+    table_or_note,
+    write_report,
+)
+from fermoe.study.tables import TABLES, read_tables, rebuild_tables
 from fermoe.training.runs import finished_runs
 from tests.helpers.runs import make_run
 
@@ -141,9 +153,22 @@ def test_robustness_is_rebuilt_from_the_answers_unless_they_are_of_other_trainin
     robustness.TABLE.keep(tmp_path / "runs" / robustness.NOTEBOOK, answers)
     (row,) = rebuild_tables(tmp_path)["robustness"].itertuples()
     assert (row.perturbation, row.accuracy, row.runs) == ("gamma", pytest.approx(1 / 3), run)
-    (tmp_path / "tables" / "robustness.csv").unlink()
     (tmp_path / "runs" / run / "result.json").unlink()
-    assert "robustness" not in rebuild_tables(tmp_path)
+    said: list[str] = []
+    assert "robustness" not in rebuild_tables(tmp_path, said.append)
+    assert not (tmp_path / "tables" / "robustness.csv").exists()
+    (line,) = said
+    assert "robustness.csv" in line
+    assert robustness.NOTEBOOK in line
+
+
+def test_a_table_stays_where_nobody_kept_its_answers(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (tmp_path / "tables").mkdir()
+    kept = tmp_path / "tables" / "robustness.csv"
+    kept.write_text(",".join(robustness.COLUMNS) + "\n")
+    rebuild_tables(tmp_path)
+    assert kept.exists()
 
 
 def test_the_report_lists_what_was_trained_and_stands_beside_the_paper(tmp_path: Path) -> None:
@@ -203,6 +228,19 @@ def test_evidence_links_to_the_studys_own_tables_only() -> None:
     ]
 
 
+def test_what_looks_like_html_in_names_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    claims = pd.DataFrame({"claim": [evil], evil: ["&"], "evidence": [f"ablation.csv {evil}"]})
+    page = text_table(linked(claims), markup=["evidence"]).data
+    page += str(table_or_note({"crops": claims}, "crops").data)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 6
+    assert '<a href="tables/ablation.csv">' in page
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("#")]), tmp_path / "n.ipynb")
+    write_report(tmp_path / "n.ipynb", tmp_path / "report.html", evil)
+    assert "<script" not in (tmp_path / "report.html").read_text()
+
+
 def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
     rows = [("full", "cnn", s, "gate_entropy", v) for s, v in ((0, 0.2), (1, 0.4))] + [("full", "cnn", 0, "load", 1.0)]
     table = pd.DataFrame(rows, columns=["variant", "mixture", "seed", "measure", "value"])
@@ -214,6 +252,15 @@ def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
 def test_a_table_without_rows_is_a_sentence() -> None:
     assert "no rows" in str(table_or_note({}, "experts"))
     assert "no rows" in str(table_or_note({"experts": pd.DataFrame()}, "experts"))
+
+
+def test_a_table_without_a_section_in_the_report_is_printed_under_its_name(tmp_path: Path) -> None:
+    assert {table.name for table in TABLES} <= set(SECTIONS)
+    known = {name: pd.DataFrame({"a": [1]}) for name in SECTIONS}
+    assert further_tables(known) == "none"
+    page = further_tables({**known, "new": pd.DataFrame({"a": ["<b>"]}), "<i>": pd.DataFrame()}).data
+    assert "<h3>new.csv</h3>" in page
+    assert "&lt;i&gt;.csv has no rows" in page
 
 
 def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to_the_csv() -> None:

@@ -1,0 +1,47 @@
+"""What runs leave behind is found again, and those that a question is about are chosen by one rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fermoe.files import notebooks_dir
+from fermoe.study.notebooks import execute
+from fermoe.training.runs import compared_protocol, example_runs, finished_runs, read_result, study_listing
+from tests.helpers.runs import made_up, make_run
+from tests.helpers.trees import refused
+
+
+def test_the_protocol_that_was_asked_for_is_compared_where_it_has_a_run() -> None:
+    published, audited = made_up(protocol="published"), made_up(protocol="audited")
+    control = made_up(protocol="audited", crop="masked")
+    assert compared_protocol([published, audited], "audited") == "audited"
+    assert compared_protocol([published, control], "audited") == "published"
+    with refused("controls alone"):
+        compared_protocol([control], "audited")
+
+
+def test_a_study_of_nothing_but_controls_has_an_example_too() -> None:
+    control = made_up(crop="masked")
+    assert example_runs([control]) == [control]
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"runs": 3}', '{"runs": [1]}', '{"runs": null}'])
+def test_a_strange_list_of_runs_counts_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "study.json").write_text(content)
+    assert study_listing(tmp_path) == {}
+
+
+def test_confusion_matrices_are_shown_of_a_study_that_lacks_its_full_network(tmp_path: Path) -> None:
+    run = make_run(tmp_path, variant="backbone", protocol="published")
+    out = tmp_path / "runs" / "05_confusion_matrices"
+    out.mkdir()
+    given = {"study": str(tmp_path), "out": str(out), "resamples": 20}
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(given))
+    notebook = notebooks_dir() / "05_confusion_matrices.ipynb"
+    assert execute(str(notebook), str(out / "done.ipynb"), str(tmp_path / "given.yaml")) == 0
+    assert (read_result(out) or {})["runs"] == [run] == [found.name for found in finished_runs(tmp_path)]
+    assert "The full network was not trained" in (out / "done.ipynb").read_text()
