@@ -102,8 +102,12 @@ def variants(*groups: str) -> list[str]:
     return [name for name, variant in VARIANTS.items() if not groups or variant.group in groups]
 
 
-# The paper's kernels times 64/224, to the next odd size but for extractor 2's first: 75, 50, 25, 15, 9, 3 and
-# 15, 7, 5, 3, 3. Below 3 nothing is left of a kernel.
+PAPER_CNNS = (
+    ExtractorConfig((75, 50, 25, 15, 9, 3), (8, 16, 32, 64, 128, 256)),
+    ExtractorConfig((15, 7, 5, 3, 3), (16, 32, 64, 128, 256)),
+)
+# The paper's kernels times 64/224, to the next odd size but for extractor 2's first. Below 3 nothing is left
+# of a kernel.
 KERNELS_64 = ((21, 15, 7, 5, 3, 3), (4, 3, 3, 3, 3))
 
 
@@ -117,8 +121,8 @@ class ModelConfig:
     num_classes: int = 7
     variant: str = "full"
     image_size: int = 224
-    cnn1: ExtractorConfig | None = field(default=ExtractorConfig((75, 50, 25, 15, 9, 3), (8, 16, 32, 64, 128, 256)))
-    cnn2: ExtractorConfig | None = field(default=ExtractorConfig((15, 7, 5, 3, 3), (16, 32, 64, 128, 256)))
+    cnn1: ExtractorConfig | None = PAPER_CNNS[0]
+    cnn2: ExtractorConfig | None = PAPER_CNNS[1]
     resnet: ResNetConfig = field(default_factory=ResNetConfig)
     fusion: bool = True  # False: neither fusion nor its mixture, the head sees the features themselves
     width: int = 512  # of every dense layer: extractor 1, fusion, experts
@@ -169,9 +173,7 @@ class ModelConfig:
     @classmethod
     def paper64(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
         """The paper's channels, depths, widths and experts exactly, for 64×64: only the kernels are scaled."""
-        paper = cls(num_classes)
-        assert paper.cnn1 and paper.cnn2
-        cnn1, cnn2 = (replace(cnn, kernels=k) for cnn, k in zip((paper.cnn1, paper.cnn2), KERNELS_64, strict=True))
+        cnn1, cnn2 = (replace(cnn, kernels=kernels) for cnn, kernels in zip(PAPER_CNNS, KERNELS_64, strict=True))
         return cls(num_classes=num_classes, variant=variant, image_size=64, cnn1=cnn1, cnn2=cnn2)
 
     @classmethod

@@ -32,7 +32,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 @functools.cache
 def bfloat16_speed(device: torch.device, side: int = 768, repeats: int = 7) -> float:
-    """How many times faster a product of two side × side matrices is in bfloat16, measured here: best of the repeats."""
+    """How many times faster a product of two side × side matrices is in bfloat16, measured here."""
     matrices = {dtype: torch.rand(side, side).to(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
     best = dict.fromkeys(matrices, float("inf"))
     for _ in range(repeats):
