@@ -151,3 +151,42 @@ def test_a_file_that_holds_no_predictions_is_named(tmp_path, content):
 def test_in_percent_scales_the_named_columns_only():
     table = pd.DataFrame({"share": [0.123467], "rho": [0.5555], "images": [7]})
     assert style.in_percent(table, "share").to_dict("list") == {"share": [12.35], "rho": [0.56], "images": [7]}
+
+
+def by_scikit_learn(labels, predicted):
+    """Accuracy, balanced accuracy, macro-F1, and the recall of each class that has images."""
+    present = np.unique(labels)
+    return [
+        sk.accuracy_score(labels, predicted),
+        sk.recall_score(labels, predicted, labels=present, average="macro", zero_division=0),
+        sk.f1_score(labels, predicted, average="macro", zero_division=0),
+        *sk.recall_score(labels, predicted, labels=present, average=None, zero_division=0),
+    ]
+
+
+def test_measures_under_weights_are_those_of_the_images_written_out(predictions):
+    labels, predicted = predictions["label"].to_numpy(), predictions["predicted"].to_numpy()
+    drawn = np.random.default_rng(1).integers(0, 120, (6, 120))
+    weights = np.stack([np.bincount(row, minlength=120) for row in drawn]).astype(np.float32)
+    got = metrics.resampled_measures(labels, predicted, 4, weights)
+    for values, row in zip(got, drawn, strict=True):
+        assert values == pytest.approx(by_scikit_learn(labels[row], predicted[row]), abs=1e-12)
+
+
+def test_measures_without_an_image_are_those_of_the_others(predictions):
+    labels, predicted = predictions["label"].to_numpy(), predictions["predicted"].to_numpy()
+    got = metrics.left_out_measures(labels, predicted, 4)
+    for i in (0, 17, 119):
+        others = np.arange(120) != i
+        assert got[i] == pytest.approx(by_scikit_learn(labels[others], predicted[others]), abs=1e-12)
+
+
+def test_measures_after_an_exchange_are_those_of_the_exchanged_answers(predictions):
+    labels, first = predictions["label"].to_numpy(), predictions["predicted"].to_numpy()
+    rng = np.random.default_rng(2)
+    second, flips = rng.integers(0, 4, 120), rng.integers(0, 2, (5, 120))
+    got = metrics.swapped_measures(labels, first, second, 4, flips.astype(np.float32))
+    for values, flip in zip(got, flips.astype(bool), strict=True):
+        one, other = np.where(flip, second, first), np.where(flip, first, second)
+        expected = np.subtract(by_scikit_learn(labels, other), by_scikit_learn(labels, one))
+        assert values == pytest.approx(expected, abs=1e-12)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fermoe.data.audit import DatasetReport
 from fermoe.evidence.table import Table
-from fermoe.stats import confusion_bca_interval
+from fermoe.stats import counts_bca_interval
 from fermoe.training.runs import FinishedRun, StudyResults
 
 KINDS = ("identical", "identical or near")
@@ -57,7 +57,7 @@ def leak_table(runs: Sequence[FinishedRun], leaked: pd.DataFrame) -> pd.DataFram
                 continue
             counts = np.array([[(part & correct).sum(), (part & ~correct).sum()] for part in (inside, ~inside)])
             rng = np.random.default_rng(zlib.crc32(f"{run.name} {kind}".encode()))
-            low, high = confusion_bca_interval(_gain, counts, rng=rng)
+            low, high = counts_bca_interval(_gain, counts, rng=rng)
             rows.append(
                 {
                     **run.key,
