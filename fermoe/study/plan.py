@@ -34,10 +34,11 @@ EXAMPLE = f"see {notebooks_dir() / 'studies' / 'quick.yaml'}"
 
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (
-    "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing"
+    "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing",
+    "twins",
 )  # fmt: skip
 
-RUN_KEYS = ("protocol", "variant", "crop", "test_crop", "normalisation", "augmentation", "seed")
+RUN_KEYS = ("protocol", "variant", "crop", "test_crop", "normalisation", "augmentation", "twins", "seed")
 
 
 @dataclass(frozen=True)
