@@ -10,6 +10,7 @@ Axis legend: S trainings, R resamples of the test images.
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -88,7 +89,9 @@ def welch(baseline: ArrayLike, alternative: ArrayLike, paired: bool = False, con
     if spread < 1e-24:  # no spread at all: SciPy would divide by it
         return _effect(difference, 0.0, math.inf, confidence)
     test = scipy.stats.ttest_rel if paired else partial(scipy.stats.ttest_ind, equal_var=False)
-    result = test(second, first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one side without spread is no loss of precision
+        result = test(second, first)
     interval = result.confidence_interval(confidence)
     half = (interval.high - interval.low) / 2
     error = float(half / scipy.stats.t.ppf(0.5 + confidence / 2, result.df))
@@ -171,9 +174,10 @@ def equivalence(effect: Effect, margin: float = EQUAL) -> float:
 
 
 def detectable(effect: Effect, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The true difference that a comparison this precise finds with probability `power` (Bloom 1995).
+    """The true difference that a comparison this precise finds with probability `power`.
 
-    (t(1 − α/2) + t(power)) · standard error (Evaluation Review 19:547–556). An effect this comparison did not show may well be as large as that.
+    (t(1 − α/2) + t(power)) · standard error (Bloom 1995, Evaluation Review 19:547–556). An effect that this comparison
+    did not show may well be as large as that.
     """
     if not math.isfinite(effect.error):
         return math.nan

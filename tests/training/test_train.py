@@ -595,7 +595,8 @@ def test_the_run_id_names_the_run_and_hashes_every_parameter_but_the_place() -> 
     assert base.run_id.startswith("rafdb-audited-full-none-imagenet-seed0-")
     assert dataclasses.replace(base, root="/elsewhere").run_id == base.run_id
     changes: list[dict[str, Any]] = [
-        {"protocol": "published", "twins": None}, {"variant": "no_moe"}, {"crop": "blazeface"}, {"augmentation": "augment"},
+        {"protocol": "published", "twins": None}, {"variant": "no_moe"}, {"crop": "blazeface"},
+        {"augmentation": "augment"},
         {"seed": 1}, {"epochs": 14}, {"patience": 4}, {"batch_size": 16}, {"learning_rate": 1e-3}, {"decay": 0.9},
         {"label_smoothing": 0.0}, {"weights": "imagenet"}, {"model": "paper"}, {"skip_unreadable": True},
         {"normalisation": "vggface2"}, {"dataset": "fer2013"}, {"dataset": "synthetic", "dataset_options": {"seed": 1}},
