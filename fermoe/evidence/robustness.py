@@ -25,6 +25,9 @@ from fermoe.data.transforms import as_images
 from fermoe.evidence.maps import boxes_in_crop
 from fermoe.evidence.table import Table
 from fermoe.network.model import VARIANTS, variants
+from fermoe.paper.part_rules import DROPS, OCCLUSION_OR_LIGHT
+from fermoe.seeds import Drawn, crossed, detectable, equivalence, welch
+from fermoe.stats import holm
 from fermoe.training.inference import BATCH, TrainedRun
 from fermoe.training.runs import FinishedRun, main_setting
 
@@ -33,7 +36,13 @@ NOTEBOOK = "09_robustness"
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "perturbation", "group", "severity", "seeds", "images",
     "accuracy", "ci_low", "ci_high", "clean_accuracy", "relative_drop", "drop_low", "drop_high", "drop_difference",
-    "diff_low", "diff_high", "runs",
+    "diff_low", "diff_high", "runs", "twins",
+)  # fmt: skip
+
+MEANS_COLUMNS = (
+    "dataset", "protocol", "variant", "crop", "pipeline", "twins", "drop", "conditions", "seeds", "images", "full",
+    "value", "difference", "ci_low", "ci_high", "crossed_low", "crossed_high", "p_crossed", "p_crossed_holm",
+    "seeds_low", "seeds_high", "p_equal", "detectable", "runs",
 )  # fmt: skip
 
 RESAMPLES = 2000
@@ -155,6 +164,74 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.Data
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def means_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """How much more than the full network a variant loses, over all conditions of occlusion and light together (C7).
+
+    One row per variant and way to count a loss, `drop`: "absolute", clean − perturbed accuracy; "corrected", the same
+    over what the clean accuracy is above chance (one over the classes), 1 for a network that is thrown back to chance;
+    "relative", the same over the clean accuracy, which counts against the better network. Each is a mean over
+    conditions and seeds; `difference` is the variant's − the full network's on the seeds that both have, positive
+    favours the full network. `ci_low`, `ci_high`: percentile bootstrap over images; `crossed_low`, `crossed_high`,
+    `p_crossed`: seeds and images drawn (`seeds.crossed`; Holm over the variants); `seeds_low`, `seeds_high`: Welch;
+    `p_equal` and `detectable` as in ablation.csv.
+    """
+    places, rows = _places(outcomes, runs), []
+    chosen = [
+        k for k, (name, _) in enumerate(outcomes.conditions, 1) if PERTURBATIONS[name].group in OCCLUSION_OR_LIGHT
+    ]
+    full = places.get("full", {})
+    if not full or not chosen:
+        return pd.DataFrame(columns=list(MEANS_COLUMNS))
+    setting = next(run.key for run in runs if run.name == outcomes.runs[0])
+    drops = _mean_drops(outcomes, chosen, _weights(outcomes))
+    for variant, mine in places.items():
+        shared = sorted(mine.keys() & full.keys())
+        if variant == "full" or not shared:
+            continue
+        sides = [[side[seed] for seed in shared] for side in (full, mine)]
+        names = " ".join(outcomes.runs[place] for pair in zip(*sides, strict=True) for place in pair)
+        for kind, drop in drops.items():
+            before, after = (Drawn(drop.values[side], drop.replicates[:, side]) for side in sides)
+            both = crossed(before, after, np.random.default_rng(zlib.crc32(f"{names} {kind}".encode())))
+            low, high = _interval(after.replicates.mean(axis=1) - before.replicates.mean(axis=1))
+            over_seeds = welch(before.values, after.values)
+            rows.append(
+                {
+                    **setting, "variant": variant, "drop": kind, "conditions": len(chosen), "seeds": len(shared),
+                    "images": len(outcomes.labels), "full": before.values.mean(), "value": after.values.mean(),
+                    "difference": both.value, "ci_low": low, "ci_high": high, "crossed_low": both.low,
+                    "crossed_high": both.high, "p_crossed": both.p_value, "seeds_low": over_seeds.low,
+                    "seeds_high": over_seeds.high, "p_equal": equivalence(both), "detectable": detectable(both),
+                    "runs": names,
+                }
+            )  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(MEANS_COLUMNS))
+    for _, family in table.groupby("drop"):
+        table.loc[family.index, "p_crossed_holm"] = holm(family["p_crossed"].to_numpy(float))
+    return table
+
+
+def _mean_drops(outcomes: Outcomes, chosen: Sequence[int], weights: Floats) -> dict[str, Drawn]:
+    """By way of counting: every run's mean loss over the chosen conditions, and that on resampled images."""
+    right, images = outcomes.correct, len(outcomes.labels)
+    clean, perturbed = right[:, 0].astype(float), right[:, list(chosen)].mean(axis=1)  # (runs, N)
+    chance = 1 / len(np.unique(outcomes.labels))
+    ends = [(one.mean(axis=1), weights @ one.T / images) for one in (clean, perturbed)]
+    found = {}
+    for kind in DROPS:
+        of = [
+            (before - after) / _above(before, {"absolute": None, "corrected": chance, "relative": 0.0}[kind])
+            for before, after in zip(*ends, strict=True)
+        ]
+        found[kind] = Drawn(of[0], of[1])
+    return found
+
+
+def _above(accuracy: Floats, floor: float | None) -> Floats:
+    """What an accuracy has above a floor, NaN where it has nothing; 1 without a floor."""
+    return np.ones_like(accuracy) if floor is None else np.where(accuracy > floor, accuracy - floor, np.nan)
+
+
 def between_seeds(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """A control: two trainings of one variant, compared as `robustness_table` compares a variant with the full network.
 
@@ -231,6 +308,16 @@ TABLE = Table(
     "robustness",
     COLUMNS,
     lambda study, outcomes: robustness_table(outcomes, study.runs),
+    NOTEBOOK,
+    pack,
+    unpack,
+    runs=lambda outcomes: outcomes.runs,
+)
+
+MEANS = Table(
+    "robustness_means",
+    MEANS_COLUMNS,
+    lambda study, outcomes: means_table(outcomes, study.runs),
     NOTEBOOK,
     pack,
     unpack,
