@@ -46,6 +46,7 @@ MEANS_COLUMNS = (
 )  # fmt: skip
 
 RESAMPLES = 2000
+REGROUPINGS = 30
 CHUNK = 4 * BATCH  # images perturbed at once: 308 MB at 224 pixels
 Floats = NDArray[np.float64]
 
@@ -129,7 +130,7 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.Data
     variant − that of the full network: positive favours the full network. A variant's row is about the seeds that
     both have, all of it; if there are none, about the variant's own seeds, without a difference. Intervals are
     percentile bootstraps over images, the same resampled images for both networks, clean and perturbed. They do not
-    hold what another training would change (`between_seeds`).
+    hold what another training would change (`regrouped`, and the intervals of `means_table`).
 
     Raises:
         ValueError: the runs are not of one setting, or two have the same variant and seed.
@@ -232,23 +233,53 @@ def _above(accuracy: Floats, floor: float | None) -> Floats:
     return np.ones_like(accuracy) if floor is None else np.where(accuracy > floor, accuracy - floor, np.nan)
 
 
-def between_seeds(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """A control: two trainings of one variant, compared as `robustness_table` compares a variant with the full network.
+def regrouped(
+    outcomes: Outcomes, runs: Sequence[FinishedRun], groups: Sequence[str] = OCCLUSION_OR_LIGHT
+) -> pd.DataFrame:
+    """A control: are more conditions clearly different than between any two groups of the same trainings?
 
-    One row per variant with two seeds or more, over all pairs of them: pairs, conditions (of all pairs), in how many
-    the interval of the difference in relative drop leaves out 0, and the mean size of the difference (a share).
+    A variant's and the full network's trainings are compared as in `robustness_table`, as many against as many, under
+    the conditions of `groups`. Then the same trainings are dealt into two mixed groups of that size: there, who is
+    compared with whom has nothing to do with the variant alone. One row per variant: seeds on each side, conditions,
+    in how many the interval of the difference leaves out 0, and, over the regroupings (all, or `REGROUPINGS` drawn
+    ones), the mean and the largest such number, and `p`, the share of groupings with at least as many, the true one
+    among them (the permutation test of Phipson & Smyth 2010).
     """
-    weights, rows = _weights(outcomes), []
-    for variant, mine in _places(outcomes, runs).items():
-        drops = [_Drops(outcomes, [mine[seed]], weights) for seed in sorted(mine)]
-        pairs, conditions = list(itertools.combinations(drops, 2)), range(1, 1 + len(outcomes.conditions))
-        if not pairs or not conditions:
+    places, rows = _places(outcomes, runs), []
+    chosen = [k for k, (name, _) in enumerate(outcomes.conditions, 1) if PERTURBATIONS[name].group in groups]
+    full, weights = places.get("full", {}), _weights(outcomes)
+    alone = {place: _Drops(outcomes, [place], weights) for mine in places.values() for place in mine.values()}
+    for variant, mine in places.items():
+        shared = sorted(mine.keys() & full.keys())
+        if variant == "full" or len(shared) < 2 or not chosen:
             continue
-        bounds = [_interval(a.relative(k) - b.relative(k)) for a, b in pairs for k in conditions]
-        clear = sum(low > 0 or high < 0 for low, high in bounds)
-        sizes = [abs(a.drop(k) - b.drop(k)) for a, b in pairs for k in conditions]
-        rows.append((variant, len(pairs), len(bounds), clear, float(np.mean(sizes))))
-    return pd.DataFrame(rows, columns=["variant", "pairs", "conditions", "clearly_different", "mean_difference"])
+        everyone = [side[seed] for side in (full, mine) for seed in shared]
+        counts = []
+        for one in _groupings(len(shared), zlib.crc32(" ".join(outcomes.runs).encode())):
+            inside = [alone[place] for at, place in enumerate(everyone) if at in one]
+            outside = [alone[place] for at, place in enumerate(everyone) if at not in one]
+            counts.append(_clear(inside, outside, chosen))
+        rest = counts[1:]
+        p = float(np.mean([count >= counts[0] for count in counts]))
+        rows.append((variant, len(shared), len(chosen), counts[0], len(rest), np.mean(rest), max(rest), p))
+    names = ["variant", "seeds", "conditions", "clearly_different", "regroupings", "by_chance", "most_by_chance", "p"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _groupings(size: int, seed: int) -> list[frozenset[int]]:
+    """Ways to deal 2 · size things into two groups, by the group of the first one; the first is 0 … size − 1."""
+    halves = [frozenset((0, *rest)) for rest in itertools.combinations(range(1, 2 * size), size - 1)]
+    if len(halves) <= 1 + REGROUPINGS:
+        return halves
+    drawn = np.random.default_rng(seed).choice(len(halves) - 1, REGROUPINGS, replace=False)
+    return [halves[0], *(halves[1 + at] for at in sorted(drawn))]
+
+
+def _clear(one: Sequence[_Drops], other: Sequence[_Drops], conditions: Sequence[int]) -> int:
+    """In how many conditions the interval of the difference in relative drop between two groups leaves out 0."""
+    drawn = [np.mean([drops.resampled for drops in side], axis=0) for side in (one, other)]
+    bounds = [_interval(_relative(drawn[0], k) - _relative(drawn[1], k)) for k in conditions]
+    return sum(low > 0 or high < 0 for low, high in bounds)
 
 
 def _places(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> dict[str, dict[int, int]]:
@@ -285,8 +316,13 @@ class _Drops:
         return 1 - float(self.mean[condition].mean()) / clean if clean else float("nan")
 
     def relative(self, condition: int) -> Floats:
-        clean = self.resampled[:, 0]
-        return 1 - self.resampled[:, condition] / np.where(clean > 0, clean, np.nan)
+        return _relative(self.resampled, condition)
+
+
+def _relative(resampled: Floats, condition: int) -> Floats:
+    """The relative drop on every resample, from accuracies (B, 1 + conditions)."""
+    clean = resampled[:, 0]
+    return 1 - resampled[:, condition] / np.where(clean > 0, clean, np.nan)
 
 
 def _interval(replicates: Floats) -> tuple[float, float]:
