@@ -197,7 +197,7 @@ def metrics(
         "balanced_accuracy": float(balanced_accuracy(counts)),
         "macro_f1": float(macro_f1(counts)),
         "ece": stats.expected_calibration_error(rows, truth, bins),
-        # Files keep six decimals, so that a probability may read 0.
+        # Files keep eight decimals, so that a probability may read 0.
         "cross_entropy": float(-np.log(np.maximum(given, 1e-7)).mean()) if images else math.nan,
     }
 

@@ -109,11 +109,21 @@ def test_statistics_of_many_matrices_are_those_of_each():
         assert together[3, 1] == pytest.approx(float(statistic(matrices[3, 1])))
 
 
+def test_no_decision_changes_by_rounding_however_close_the_call(tmp_path):
+    rng = np.random.default_rng(3)
+    close = np.float32(0.142857) + np.spacing(np.float32(0.142857)) * rng.integers(0, 3, (500, 7)).astype(np.float32)
+    table = predictions_table([str(i) for i in range(500)], np.zeros(500, int), close, list("abcdefg"))
+    write_predictions(tmp_path / "predictions.csv", table)
+    back = read_predictions(tmp_path / "predictions.csv")
+    assert np.array_equal(probabilities_of(back).argmax(axis=1), close.argmax(axis=1))
+    assert np.array_equal(back["predicted"], close.argmax(axis=1))
+
+
 def test_predictions_survive_a_file(tmp_path, predictions):
     predictions.loc[0, "image"] = "NA"
     write_predictions(tmp_path / "predictions.csv", predictions)
     back = read_predictions(tmp_path / "predictions.csv")
-    pd.testing.assert_frame_equal(back, predictions, atol=5.1e-7, rtol=0)
+    pd.testing.assert_frame_equal(back, predictions, atol=5.1e-9, rtol=0)
     assert list(back["image"][:2]) == ["NA", "0001"]
     assert class_names(back) == NAMES
     assert {name: gate.shape for name, gate in gates_of(back).items()} == {
@@ -122,7 +132,7 @@ def test_predictions_survive_a_file(tmp_path, predictions):
     }
     header, first = (tmp_path / "predictions.csv").read_text().splitlines()[:2]
     assert header.startswith("image,label,predicted,p_happy,p_sad,p_fear,p_neutral,gate_cnn_0")
-    assert all(len(field.split(".")[1]) == 6 for field in first.split(",")[3:])
+    assert all(len(field.split(".")[1]) == 8 for field in first.split(",")[3:])
 
 
 def test_predictions_of_a_model_without_gates_have_no_gate_columns():

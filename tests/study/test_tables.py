@@ -242,6 +242,25 @@ def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to
     assert "dataset" in readable(both)
 
 
+def test_a_printed_table_has_a_column_for_every_view_of_a_difference_and_an_interval_for_every_measure() -> None:
+    row = {"measure": "accuracy", "difference": 0.02, "ci_low": 0.01, "ci_high": 0.03, "p_value": 0.1, "p_crossed": 0.2}
+    row |= {"seeds_low": -0.01, "seeds_high": 0.05, "crossed_low": -0.02, "crossed_high": 0.06, "p_crossed_holm": 0.3}
+    (shown,) = readable(pd.DataFrame([{**row, "p_equal": 0.9, "detectable": 0.04}])).to_dict("records")
+    assert shown == {
+        "measure": "accuracy",
+        "difference, points": "2.00 [1.00, 3.00]",
+        "p crossed holm": "0.3000",
+        "p equal": "0.9000",
+        "detectable, points": "4.00",
+        "over trainings and images": "[-2.00, 6.00]",
+        "over trainings": "[-1.00, 5.00]",
+    }
+    row = {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "macro_f1": 0.3, "f1_low": 0.2, "f1_high": 0.35}
+    shown = readable(pd.DataFrame([row, {**row, "f1_low": np.nan, "f1_high": np.nan}]))
+    assert shown["accuracy, %"].tolist() == ["50.00 [40.00, 60.00]"] * 2
+    assert shown["macro f1, %"].tolist() == ["30.00 [20.00, 35.00]", "30.00"]
+
+
 def test_a_printed_share_without_an_interval_is_in_per_cent_and_a_missing_one_stays_empty() -> None:
     shown = readable(pd.DataFrame({"relative_drop": [0.1, np.nan], "severity": [1, 2]}))
     assert shown["relative drop, %"].tolist() == ["10.00", ""]
