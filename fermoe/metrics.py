@@ -79,6 +79,70 @@ def macro_f1(matrix: ArrayLike) -> NDArray[np.float64]:
     return _mean_defined(f1_scores(matrix))
 
 
+MEASURES = ("accuracy", "balanced_accuracy", "macro_f1")
+"""Three answers to "how good": they weigh images, classes, and classes with their false alarms."""
+
+
+def measures(right: ArrayLike, predicted: ArrayLike, support: ArrayLike) -> NDArray[np.float64]:
+    """The `MEASURES`, then the recall of each class, from counts by class: (..., C) three times → (..., 3 + C).
+
+    Of each class: the images recognised, those predicted as it, and those that are of it. They are all that the
+    measures of a confusion matrix depend on; undefined ones are left out of the means, as there.
+    """
+    hit, guessed, there = (np.asarray(counts, dtype=float) for counts in (right, predicted, support))
+    recall, f1 = _share(hit, there), _share(2 * hit, guessed + there)
+    means = [_share(hit.sum(axis=-1), there.sum(axis=-1)), _mean_defined(recall), _mean_defined(f1)]
+    return np.concatenate([np.stack(means, axis=-1), recall], axis=-1)
+
+
+def _one_hot(classes: NDArray[Any], num_classes: int, keep: NDArray[Any] | None = None) -> NDArray[np.float32]:
+    marks = np.zeros((classes.size, num_classes), dtype=np.float32)
+    marks[np.arange(classes.size), classes] = 1 if keep is None else keep
+    return marks
+
+
+def _features(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> tuple[NDArray[np.float32], ...]:
+    truth, guess = np.asarray(labels), np.asarray(predicted)
+    if truth.ndim != 1 or truth.shape != guess.shape:
+        raise ValueError(f"labels and predicted must be vectors of one length, not {truth.shape}, {guess.shape}")
+    there = _one_hot(truth, num_classes)
+    return _one_hot(truth, num_classes, truth == guess), _one_hot(guess, num_classes), there
+
+
+def resampled_measures(
+    labels: ArrayLike, predicted: ArrayLike, num_classes: int, weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """`measures` of one network's predictions where image i counts `weights[r, i]` times: (R, N) → (R, 3 + C).
+
+    Counts are sums of whole numbers below 2^24, which float32 holds exactly.
+    """
+    return measures(*(weights @ part for part in _features(labels, predicted, num_classes)))
+
+
+def left_out_measures(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> NDArray[np.float64]:
+    """`measures` without one image, for each of the N images: (N, 3 + C)."""
+    return measures(*(part.sum(axis=0) - part for part in _features(labels, predicted, num_classes)))
+
+
+def swapped_measures(
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, num_classes: int, swapped: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """`measures` of `second` − those of `first` where they exchange the answers on some images: (R, 3 + C).
+
+    `swapped` (R, N) is 1 where they do. Without a difference between the two, each exchange is as likely as none.
+    """
+    (right, guessed, there), (other_right, other_guessed, _) = (
+        _features(labels, guess, num_classes) for guess in (first, second)
+    )
+    support = there.sum(axis=0)
+    sides = []
+    for sign, hits, guesses in ((1, right, guessed), (-1, other_right, other_guessed)):
+        counts = hits.sum(axis=0) + sign * (swapped @ (other_right - right))
+        named = guesses.sum(axis=0) + sign * (swapped @ (other_guessed - guessed))
+        sides.append(measures(counts, named, np.broadcast_to(support, counts.shape)))
+    return sides[1] - sides[0]
+
+
 def per_class(matrix: pd.DataFrame | ArrayLike, confidence: float = 0.95) -> pd.DataFrame:
     """One row per class: label, images, correct, precision, recall, f1, and recall's Wilson interval.
 
@@ -133,7 +197,7 @@ def metrics(
         "balanced_accuracy": float(balanced_accuracy(counts)),
         "macro_f1": float(macro_f1(counts)),
         "ece": stats.expected_calibration_error(rows, truth, bins),
-        # Files keep six decimals, so that a probability may read 0.
+        # Files keep eight decimals, so that a probability may read 0.
         "cross_entropy": float(-np.log(np.maximum(given, 1e-7)).mean()) if images else math.nan,
     }
 
@@ -146,7 +210,7 @@ def metric_intervals(
     wilson = stats.wilson_interval(int(np.trace(counts)), int(counts.sum()), confidence)
     rows = [("accuracy", float(accuracy(counts)), *wilson)]
     for name, statistic in (("balanced_accuracy", balanced_accuracy), ("macro_f1", macro_f1)):
-        interval = stats.confusion_bca_interval(statistic, counts, rng=rng, resamples=resamples, confidence=confidence)
+        interval = stats.counts_bca_interval(statistic, counts, rng=rng, resamples=resamples, confidence=confidence)
         rows.append((name, float(statistic(counts)), *interval))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 

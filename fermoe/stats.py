@@ -99,10 +99,13 @@ def bca_interval(
     return float(interval.low), float(interval.high)
 
 
-def _bca(
-    estimate: float, replicates: Floats, jackknife: Floats, weights: Floats, confidence: float
+def bca_of_replicates(
+    estimate: float, replicates: Floats, jackknife: Floats, weights: Floats, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """BCa interval from replicates (R,) and distinct leave-one-out values (K,), each met `weights` times."""
+    """BCa interval (Efron 1987) from replicates (R,) and distinct leave-one-out values (K,), each met `weights` times.
+
+    For bootstraps that compute both faster than one resample after the other. Without a replicate it is NaN.
+    """
     replicates = replicates[np.isfinite(replicates)]
     if replicates.size == 0:
         return math.nan, math.nan
@@ -124,24 +127,24 @@ def _bca(
     return float(low), float(high)
 
 
-def confusion_bca_interval(
+def counts_bca_interval(
     statistic: Callable[[NDArray[Any]], ArrayLike],
-    confusion: ArrayLike,
+    counts: ArrayLike,
     *,
     rng: np.random.Generator,
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """BCa bootstrap over images for a statistic of the confusion matrix (C, C), rows true.
+    """BCa bootstrap over images for a statistic of counts of images, such as a confusion matrix.
 
-    Drawing images with replacement is drawing the matrix's cells from a multinomial, and leaving one image
-    out gives at most C² different matrices; the interval is that of `bca_interval` at a thousandth of the
-    work. `statistic` takes matrices (..., C, C) and returns (...).
+    Drawing images with replacement is drawing the counts from a multinomial, and leaving one image out gives at
+    most as many different counts as there are cells; the interval is that of `bca_interval` at a thousandth of the
+    work. `counts` is an array of any shape; `statistic` takes arrays (..., *shape) and returns (...).
     """
     _check_confidence(confidence)
-    matrix = np.asarray(confusion)
-    if matrix.ndim != 2 or len(set(matrix.shape)) != 1 or (matrix < 0).any():
-        raise ValueError(f"confusion must be a square matrix of counts, not shape {matrix.shape}")
+    matrix = np.asarray(counts)
+    if matrix.ndim < 1 or (matrix < 0).any():
+        raise ValueError(f"counts must be an array of numbers from 0, not of shape {matrix.shape}")
     images = int(matrix.sum())
     if images == 0:
         return math.nan, math.nan
@@ -153,7 +156,7 @@ def confusion_bca_interval(
     jackknife = np.asarray(statistic(left_out.reshape(-1, *matrix.shape)), dtype=float)
     replicates = np.asarray(statistic(drawn), dtype=float)
     weights = cells[filled].astype(float)
-    return _bca(float(np.asarray(statistic(matrix))), replicates, jackknife, weights, confidence)
+    return bca_of_replicates(float(np.asarray(statistic(matrix))), replicates, jackknife, weights, confidence)
 
 
 def mcnemar_exact(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
@@ -202,7 +205,7 @@ def paired_difference(
     difference = float(values @ counts / images)
     replicates = rng.multinomial(images, counts / images, size=resamples) @ values / images
     jackknife = (difference * images - values) / max(1, images - 1)
-    return difference, *_bca(difference, replicates, jackknife, counts.astype(float), confidence)
+    return difference, *bca_of_replicates(difference, replicates, jackknife, counts.astype(float), confidence)
 
 
 def paired_permutation(

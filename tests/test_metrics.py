@@ -109,11 +109,21 @@ def test_statistics_of_many_matrices_are_those_of_each():
         assert together[3, 1] == pytest.approx(float(statistic(matrices[3, 1])))
 
 
+def test_no_decision_changes_by_rounding_however_close_the_call(tmp_path):
+    rng = np.random.default_rng(3)
+    close = np.float32(0.142857) + np.spacing(np.float32(0.142857)) * rng.integers(0, 3, (500, 7)).astype(np.float32)
+    table = predictions_table([str(i) for i in range(500)], np.zeros(500, int), close, list("abcdefg"))
+    write_predictions(tmp_path / "predictions.csv", table)
+    back = read_predictions(tmp_path / "predictions.csv")
+    assert np.array_equal(probabilities_of(back).argmax(axis=1), close.argmax(axis=1))
+    assert np.array_equal(back["predicted"], close.argmax(axis=1))
+
+
 def test_predictions_survive_a_file(tmp_path, predictions):
     predictions.loc[0, "image"] = "NA"
     write_predictions(tmp_path / "predictions.csv", predictions)
     back = read_predictions(tmp_path / "predictions.csv")
-    pd.testing.assert_frame_equal(back, predictions, atol=5.1e-7, rtol=0)
+    pd.testing.assert_frame_equal(back, predictions, atol=5.1e-9, rtol=0)
     assert list(back["image"][:2]) == ["NA", "0001"]
     assert class_names(back) == NAMES
     assert {name: gate.shape for name, gate in gates_of(back).items()} == {
@@ -122,7 +132,7 @@ def test_predictions_survive_a_file(tmp_path, predictions):
     }
     header, first = (tmp_path / "predictions.csv").read_text().splitlines()[:2]
     assert header.startswith("image,label,predicted,p_happy,p_sad,p_fear,p_neutral,gate_cnn_0")
-    assert all(len(field.split(".")[1]) == 6 for field in first.split(",")[3:])
+    assert all(len(field.split(".")[1]) == 8 for field in first.split(",")[3:])
 
 
 def test_predictions_of_a_model_without_gates_have_no_gate_columns():
@@ -151,3 +161,42 @@ def test_a_file_that_holds_no_predictions_is_named(tmp_path, content):
 def test_in_percent_scales_the_named_columns_only():
     table = pd.DataFrame({"share": [0.123467], "rho": [0.5555], "images": [7]})
     assert style.in_percent(table, "share").to_dict("list") == {"share": [12.35], "rho": [0.56], "images": [7]}
+
+
+def by_scikit_learn(labels, predicted):
+    """Accuracy, balanced accuracy, macro-F1, and the recall of each class that has images."""
+    present = np.unique(labels)
+    return [
+        sk.accuracy_score(labels, predicted),
+        sk.recall_score(labels, predicted, labels=present, average="macro", zero_division=0),
+        sk.f1_score(labels, predicted, average="macro", zero_division=0),
+        *sk.recall_score(labels, predicted, labels=present, average=None, zero_division=0),
+    ]
+
+
+def test_measures_under_weights_are_those_of_the_images_written_out(predictions):
+    labels, predicted = predictions["label"].to_numpy(), predictions["predicted"].to_numpy()
+    drawn = np.random.default_rng(1).integers(0, 120, (6, 120))
+    weights = np.stack([np.bincount(row, minlength=120) for row in drawn]).astype(np.float32)
+    got = metrics.resampled_measures(labels, predicted, 4, weights)
+    for values, row in zip(got, drawn, strict=True):
+        assert values == pytest.approx(by_scikit_learn(labels[row], predicted[row]), abs=1e-12)
+
+
+def test_measures_without_an_image_are_those_of_the_others(predictions):
+    labels, predicted = predictions["label"].to_numpy(), predictions["predicted"].to_numpy()
+    got = metrics.left_out_measures(labels, predicted, 4)
+    for i in (0, 17, 119):
+        others = np.arange(120) != i
+        assert got[i] == pytest.approx(by_scikit_learn(labels[others], predicted[others]), abs=1e-12)
+
+
+def test_measures_after_an_exchange_are_those_of_the_exchanged_answers(predictions):
+    labels, first = predictions["label"].to_numpy(), predictions["predicted"].to_numpy()
+    rng = np.random.default_rng(2)
+    second, flips = rng.integers(0, 4, 120), rng.integers(0, 2, (5, 120))
+    got = metrics.swapped_measures(labels, first, second, 4, flips.astype(np.float32))
+    for values, flip in zip(got, flips.astype(bool), strict=True):
+        one, other = np.where(flip, second, first), np.where(flip, first, second)
+        expected = np.subtract(by_scikit_learn(labels, other), by_scikit_learn(labels, one))
+        assert values == pytest.approx(expected, abs=1e-12)

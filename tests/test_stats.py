@@ -82,17 +82,17 @@ def test_confusion_interval_is_scipys_bca_over_images(statistic, score):
         (labels, predicted), score, paired=True, vectorized=False, n_resamples=1500, rng=generator()
     ).confidence_interval
     matrix = metrics.confusion(labels, predicted, 3)
-    got = stats.confusion_bca_interval(statistic, matrix, rng=generator(), resamples=20_000)
+    got = stats.counts_bca_interval(statistic, matrix, rng=generator(), resamples=20_000)
     assert got == pytest.approx((expected.low, expected.high), abs=0.015)
 
 
 def test_confusion_interval_of_an_empty_or_perfect_matrix():
-    empty = stats.confusion_bca_interval(metrics.accuracy, np.zeros((2, 2), int), rng=generator())
+    empty = stats.counts_bca_interval(metrics.accuracy, np.zeros((2, 2), int), rng=generator())
     assert all(map(math.isnan, empty))
-    perfect = stats.confusion_bca_interval(metrics.accuracy, np.diag([5, 5]), rng=generator())
+    perfect = stats.counts_bca_interval(metrics.accuracy, np.diag([5, 5]), rng=generator())
     assert perfect == (1.0, 1.0)
-    with pytest.raises(ValueError, match="square"):
-        stats.confusion_bca_interval(metrics.accuracy, np.zeros((2, 3)), rng=generator())
+    with pytest.raises(ValueError, match="counts"):
+        stats.counts_bca_interval(metrics.accuracy, -np.ones((2, 2)), rng=generator())
 
 
 def test_mcnemar_is_the_binomial_sum_over_discordant_images():

@@ -6,7 +6,6 @@ test images that were also trained on come to light before any network sees them
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from scipy.stats import entropy
 
 from fermoe.data.datasets import DATASETS, Dataset
 from fermoe.data.images import Row, UnreadableImage, map_images, picture
+from fermoe.data.twins import content_hash
 
 NEAR_DISTANCE = 4
 """Perceptual hashes (64 bits) that differ in at most this many bits count as near duplicates.
@@ -115,8 +115,7 @@ def _open(row: Row, channels: int, perceptual: bool) -> _Opened:
         pixels = picture(row, channels)
     except UnreadableImage as error:
         return _Opened(b"", 0, error.what)
-    content = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
-    return _Opened(content, perceptual_hash(pixels) if perceptual else 0, None)
+    return _Opened(content_hash(pixels), perceptual_hash(pixels) if perceptual else 0, None)
 
 
 def _counts(dataset: Dataset) -> pd.DataFrame:

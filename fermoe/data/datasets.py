@@ -154,11 +154,17 @@ def load_dataset(
     return Dataset(table, name, spec.labels, spec.channels, skipped)
 
 
-def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str, np.ndarray]:
+def protocol_splits(
+    dataset: Dataset, protocol: str, seed: int = 0, pictures: ArrayLike | None = None
+) -> dict[str, np.ndarray]:
     """Row positions of "train", "validation" and "test" under a protocol.
 
     "published" validates on the test set, as the authors' code does. "audited" carves a stratified tenth out of
     the training set; `seed` draws it, the same for every training seed of a study, so that runs stay comparable.
+
+    With `pictures` (N,), numbers that twins share (`fermoe.data.twins`), the audited protocol sets twins apart: a
+    test image's twins leave the training images, and all images of one picture are trained on or validated on
+    together. Without them, or where no two images are the same, every training image stays.
     """
     from sklearn.model_selection import train_test_split  # here: it takes half a second
 
@@ -169,15 +175,23 @@ def protocol_splits(dataset: Dataset, protocol: str, seed: int = 0) -> dict[str,
         return {"train": train, "validation": test, "test": test}
     if protocol != "audited":
         raise UserError(f"unknown protocol '{protocol}'", fix=f"choose one of {', '.join(PROTOCOLS)}")
+    numbers = np.arange(len(dataset)) if pictures is None else np.asarray(pictures)
+    if numbers.shape != (len(dataset),):
+        raise ValueError(f"need one picture number for each of {len(dataset)} images, not shape {numbers.shape}")
+    train = train[~np.isin(numbers[train], numbers[test])]
     if len(train) < 2:
         what = f"{len(train)} training image{'s' * (len(train) != 1)} cannot be split"
         raise UserError(what, fix="the audited protocol needs two at least")
-    labels = dataset.table["label"].to_numpy()[train]
+    # Of twins the first one is drawn, and the others go with it.
+    first = train[np.unique(numbers[train], return_index=True)[1]]
+    first.sort()
+    labels = dataset.table["label"].to_numpy()[first]
     rarest = np.bincount(labels).min(initial=len(labels), where=np.bincount(labels) > 0)
     # One image of a class cannot be shared between two sets: such a toy set is split without stratification.
-    stratify = labels if rarest >= 2 and len(train) * VALIDATION_SHARE >= len(np.unique(labels)) else None
-    kept, validation = train_test_split(train, test_size=VALIDATION_SHARE, random_state=seed, stratify=stratify)
-    return {"train": np.sort(kept), "validation": np.sort(validation), "test": test}
+    stratify = labels if rarest >= 2 and len(first) * VALIDATION_SHARE >= len(np.unique(labels)) else None
+    _, drawn = train_test_split(first, test_size=VALIDATION_SHARE, random_state=seed, stratify=stratify)
+    held_out = np.isin(numbers[train], numbers[drawn])
+    return {"train": train[~held_out], "validation": train[held_out], "test": test}
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> SyntheticConfig | None:

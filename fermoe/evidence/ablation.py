@@ -1,7 +1,7 @@
 """Which parts carry the accuracy? The table ablation.csv, and variants with their seeds side by side.
 
-Two kinds of interval stand beside each other and answer different questions: over images (would other test images
-differ?) and over seeds (would another training differ?).
+Three measures and two kinds of interval stand beside each other. Over images: would other test images say the same of
+these trained networks? Over trainings and images: would other trainings of these networks say the same?
 """
 
 from __future__ import annotations
@@ -13,45 +13,65 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fermoe import stats
+from fermoe import seeds, stats
 from fermoe.data.arrays import CONTROLS
 from fermoe.data.transforms import pipeline_parts
+from fermoe.evidence.measures import Difference, Resampler, same_images
 from fermoe.evidence.table import Table
+from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
 from fermoe.network.model import VARIANTS
-from fermoe.training.config import TrainConfig, follows_protocol, own_normalisation
+from fermoe.training.config import follows_protocol, own_normalisation
 from fermoe.training.runs import FinishedRun, largest_setting
 
 COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
-    "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs", "seeds_low", "seeds_high",
+    "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs", "seeds_low", "seeds_high", "measure",
+    "baseline_value", "crossed_low", "crossed_high", "p_crossed", "p_crossed_holm", "p_equal", "detectable",
+    "test_crop", "twins", "precision",
 )  # fmt: skip
 
 # What a comparison is against. Every other axis must agree between the two sides, but for what follows the compared
-# one: protocols are compared each with its own pixel values, without augmentation, and its own test crop.
-BASELINES = {"variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "protocol": "published"}
-AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline")
-FOLLOWING = {"protocol": ("pipeline", "test_crop"), "crop": ("test_crop",)}
+# one: protocols are compared each with its own pixel values, without augmentation, its own test crop and its twins.
+BASELINES = {
+    "variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "twins": "kept", "precision": "float32",
+    "protocol": "published",
+}  # fmt: skip
+AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision")
+FOLLOWING = {"protocol": ("pipeline", "test_crop", "twins"), "crop": ("test_crop",)}
+SAME_TRAINING = ("test_crop",)
+"""The contrasts whose two sides are one and the same training, tested in two ways."""
+
 Side = Mapping[int, FinishedRun]
 """One side of a comparison: its runs by seed."""
 
 
-def ablation_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Paired differences in test accuracy, alternative − baseline, on the same images and the same seeds.
+def ablation_table(runs: Sequence[FinishedRun], resampler: Resampler | None = None) -> pd.DataFrame:
+    """Differences on the test images, alternative − baseline, on the same images and seeds, one row per measure.
 
     One contrast varies one axis and holds the others (`BASELINES`, `FOLLOWING`). "test_crop" compares networks tested
-    as they were trained with networks tested otherwise, the published mismatch on FER-2013. The interval is a paired
-    bootstrap over images and holds the trainings fixed; `seeds_low` and `seeds_high` are Student's t interval over the
-    seeds' differences, which holds the images fixed and needs two seeds. p is the exact McNemar test for one seed, a
-    sign-flip permutation over images for several; `p_holm` corrects over the whole table.
+    as they were trained with networks tested otherwise, the published mismatch on FER-2013; "twins" is what training
+    on test images' twins adds. `measure` is one of `MEASURES`, or, for the backbone against the full network, the
+    recall of a class.
+
+    Over images (`ci_low`, `ci_high`, `p_value`): `Resampler.differences`. Over trainings, from three seeds on: the
+    crossed bootstrap of `seeds.crossed` (`crossed_low`, `crossed_high`, `p_crossed`), which draws images too; Welch's
+    interval over the seeds alone (`seeds_low`, `seeds_high`); the p of a difference of a point or more (`p_equal`);
+    and the difference that would be found with 80 % (`detectable`). `p_holm` and `p_crossed_holm` correct over
+    all rows of one measure; recalls count as one.
     """
-    rows = []
+    resampler, rows = resampler or Resampler(), []
+    trained_on = _twins_of_protocols(runs)
     for contrast in BASELINES:
         held = [axis for axis in AXES if axis != contrast and axis not in FOLLOWING.get(contrast, ())]
         groups: dict[tuple[Any, ...], dict[Any, dict[int, FinishedRun]]] = {}
         for run in runs:
             config = run.config
-            usual = {"test_crop": config.tested_as_usual, "pipeline": config.pipeline == _own_pipeline(config)}
+            usual = {
+                "test_crop": config.tested_as_usual,
+                "pipeline": config.pipeline == own_normalisation(config.protocol, config.weights),
+                "twins": config.twins == trained_on[config.protocol],
+            }
             if all(usual[axis] for axis in FOLLOWING.get(contrast, ())):
                 sides = groups.setdefault(tuple(getattr(config, axis) for axis in held), {})
                 sides.setdefault(getattr(config, contrast), {}).setdefault(config.seed, run)
@@ -59,34 +79,47 @@ def ablation_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
             fixed = dict(zip(held, key, strict=True))
             baseline = BASELINES[contrast] or fixed["crop"]
             for alternative in sorted(sides.keys() - {baseline} if baseline in sides else ()):
-                row = _compare(sides[baseline], sides[alternative])
-                if row:
-                    names = {"contrast": contrast, "baseline": baseline, "alternative": alternative}
-                    rows.append({**dict.fromkeys(AXES[1:], ""), **fixed, **names, **row})
+                names = {"contrast": contrast, "baseline": baseline, "alternative": alternative}
+                found = _compare(resampler, sides[baseline], sides[alternative], names)
+                rows += [{**dict.fromkeys(AXES[1:], ""), **fixed, **names, **row} for row in found]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    if len(table):
-        table["p_holm"] = stats.holm(table["p_value"].to_numpy(float))
+    for p, corrected in (("p_value", "p_holm"), ("p_crossed", "p_crossed_holm")):
+        for _, family in table.groupby(table["measure"].where(table["measure"].isin(MEASURES), "recall")):
+            table.loc[family.index, corrected] = stats.holm(family[p].to_numpy(float))
     return table
 
 
-def _own_pipeline(config: TrainConfig) -> str:
-    return own_normalisation(config.protocol, config.weights)
+def _twins_of_protocols(runs: Sequence[FinishedRun]) -> dict[str, str]:
+    """Which trainings stand for each protocol: those without twins, where there are any."""
+    found: dict[str, str] = {}
+    for run in runs:
+        if found.get(run.config.protocol) != "apart":
+            found[run.config.protocol] = str(run.config.twins)
+    return found
 
 
-def _compare(baseline: Side, alternative: Side) -> dict[str, Any] | None:
-    seeds = sorted(baseline.keys() & alternative.keys())
-    pairs = [(baseline[seed].correct, alternative[seed].correct) for seed in seeds]
-    if not pairs or any(not pairs[0][0].index.equals(side.index) for pair in pairs for side in pair):
-        return None  # not the same test images: nothing is paired
-    first, second = (np.stack([pair[i].to_numpy() for pair in pairs]) for i in (0, 1))  # (seeds, images)
-    names = " ".join(side[seed].name for seed in seeds for side in (baseline, alternative))
-    rng = np.random.default_rng(zlib.crc32(names.encode()))
-    row: dict[str, Any] = {"seeds": len(seeds), "images": first.shape[1], "runs": names}
-    row |= dict(zip(("difference", "ci_low", "ci_high"), stats.paired_difference(first, second, rng), strict=True))
-    one = len(seeds) == 1
-    row["p_value"] = stats.mcnemar_exact(first[0], second[0]) if one else stats.paired_permutation(first, second, rng)
-    _, row["seeds_low"], row["seeds_high"] = stats.mean_interval(second.mean(axis=1) - first.mean(axis=1))
-    return row
+def _compare(resampler: Resampler, baseline: Side, alternative: Side, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    shared = sorted(baseline.keys() & alternative.keys())
+    pairs = [(baseline[seed], alternative[seed]) for seed in shared]
+    if not pairs or not same_images([run for pair in pairs for run in pair]):
+        return []  # not the same test images: nothing is paired
+    fixed: dict[str, Any] = {"seeds": len(pairs), "images": len(pairs[0][0].predictions)}
+    fixed["runs"] = " ".join(run.name for pair in pairs for run in pair)
+    before, after = ([pair[side] for pair in pairs] for side in (0, 1))
+    found = resampler.differences(before, after, paired=names["contrast"] in SAME_TRAINING)
+    by_class = (names["baseline"], names["alternative"]) == ("full", "backbone")
+    return [{**fixed, **_row(one)} for one in found if by_class or one.measure in MEASURES]
+
+
+def _row(found: Difference) -> dict[str, Any]:
+    both = found.crossed
+    return {
+        "measure": found.measure, "baseline_value": found.baseline, "difference": found.value,
+        "ci_low": found.over_images[0], "ci_high": found.over_images[1], "p_value": found.p_images,
+        "seeds_low": found.over_seeds.low, "seeds_high": found.over_seeds.high,
+        "crossed_low": both.low, "crossed_high": both.high, "p_crossed": both.p_value,
+        "p_equal": seeds.equivalence(both), "detectable": seeds.detectable(both),
+    }  # fmt: skip
 
 
 TABLE = Table("ablation", COLUMNS, lambda study, _: ablation_table(study.runs))
@@ -101,37 +134,45 @@ def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame
         and pipeline_parts(row.pipeline)[1] == "none"
         for row in rows.itertuples()
     ]
-    settings = list(rows[["crop", "test_crop", "pipeline"]].itertuples(index=False, name=None))
+    settings = list(rows[["crop", "test_crop", "pipeline", "twins", "precision"]].itertuples(index=False, name=None))
     return rows.iloc[largest_setting(settings, rows["variant"].tolist(), plain)].reset_index(drop=True)
 
 
-def seed_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy by seed (rows) and variant (columns, in the order of `VARIANTS`); NaN where a run is missing."""
-    table = rows.pivot_table(index="seed", columns="variant", values="accuracy", aggfunc="first")
+def seed_table(rows: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
+    """A measure by seed (rows) and variant (columns, in the order of `VARIANTS`); NaN where a run is missing."""
+    table = rows.pivot_table(index="seed", columns="variant", values=measure, aggfunc="first")
     return table[[variant for variant in VARIANTS if variant in table]]
 
 
-def variant_summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant: seeds, mean accuracy, its standard deviation and Student's t interval over the seeds.
+def variant_summary(rows: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """One row per variant of `rows` (of `main_runs`) and measure: seeds, mean, standard deviation between seeds.
 
-    With one seed there is neither deviation nor interval (NaN).
+    And two intervals of the mean: `ci_low`, `ci_high` with trainings and images drawn (`seeds.crossed_mean`),
+    `seeds_low`, `seeds_high` Student's over the seeds. Below three seeds there is none (NaN).
     """
-    columns = ["variant", "seeds", "accuracy", "sd", "ci_low", "ci_high"]
-    summary = []
-    for variant, values in seed_table(rows).items():
-        known = values.dropna().to_numpy()
-        mean, low, high = stats.mean_interval(known)
-        summary.append((variant, len(known), mean, stats.mean_sd(known)[1], low, high))
+    columns = ["variant", "measure", "seeds", "mean", "sd", "ci_low", "ci_high", "seeds_low", "seeds_high"]
+    known, resampler, summary = {run.name: run for run in runs}, Resampler(), []
+    for variant in seed_table(rows):
+        mine = [known[name] for name in rows.loc[rows["variant"] == variant, "run"]]
+        for measure in MEASURES:
+            drawn = resampler.drawn(mine, measure)
+            both = seeds.crossed_mean(drawn, np.random.default_rng(zlib.crc32(f"{mine[0].name} {measure}".encode())))
+            mean, sd = stats.mean_sd(drawn.values)
+            _, low, high = seeds.mean_over_seeds(drawn.values)
+            summary.append((variant, measure, len(mine), mean, sd, both.low, both.high, low, high))
     return pd.DataFrame(summary, columns=columns)
 
 
 def variant_contrasts(ablation: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ablation.csv that compare the variants of `rows` (of `main_runs`) with the full network."""
+    """The rows of ablation.csv, by every measure, that compare the variants of `rows` (of `main_runs`) with the whole.
+
+    A recall has the name of its class after it and follows its measures.
+    """
     chosen = ablation[ablation["contrast"] == "variant"]
-    for key in ("protocol", "crop", "pipeline"):
+    for key in ("protocol", "crop", "test_crop", "pipeline", "twins", "precision"):
         chosen = chosen[chosen[key].isin(rows[key].unique())]
     order = {variant: place for place, variant in enumerate(VARIANTS)}
-    return chosen.sort_values("alternative", key=lambda names: names.map(order), ignore_index=True)
+    return chosen.sort_values("alternative", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def missing_variants(rows: pd.DataFrame) -> list[str]:

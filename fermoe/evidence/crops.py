@@ -147,8 +147,17 @@ def detection_by_factor(dataset: Dataset, detections: pd.DataFrame) -> pd.DataFr
 
 
 def crop_contrasts(ablation: pd.DataFrame | None) -> pd.DataFrame:
-    """What preprocessing did to accuracy in a study: the rows of ablation.csv about crop and pipeline; none without."""
-    columns = ["dataset", "protocol", "variant", "contrast", "baseline", "alternative", "seeds", "difference"]
-    columns += ["ci_low", "ci_high", "p_holm"]
+    """What preprocessing did, by every measure: ablation.csv's rows about crop and pipeline; none without a table."""
+    columns = ["dataset", "protocol", "variant", "contrast", "baseline", "alternative", "seeds", "measure"]
+    columns += [
+        "difference",
+        "ci_low",
+        "ci_high",
+        "p_holm",
+        "crossed_low",
+        "crossed_high",
+        "p_crossed_holm",
+        "detectable",
+    ]
     table = pd.DataFrame(columns=columns) if ablation is None else ablation
     return table.loc[table["contrast"].isin(CONTRASTS), columns].reset_index(drop=True)

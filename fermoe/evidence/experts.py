@@ -19,7 +19,7 @@ from fermoe.errors import UserError
 from fermoe.evidence.gates import Agreement, agreement, class_by_expert, gate_rows
 from fermoe.evidence.interventions import Answers, accuracy_drops, ask, open_mixtures
 from fermoe.evidence.table import Table
-from fermoe.stats import mean_interval
+from fermoe.seeds import mean_over_seeds, welch
 from fermoe.training.inference import open_runs
 from fermoe.training.predictions import class_names, gates_of
 from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults
@@ -155,7 +155,7 @@ def seed_agreement(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """The measures `PER_RUN` by setting and mixture: mean over the seeds with Student's t interval (several seeds).
+    """The measures `PER_RUN` by setting and mixture: mean over the seeds with Student's t interval (from three on).
 
     `table` is of `expert_table`; columns SETTING, mixture, measure, seeds, mean, ci_low, ci_high, lowest, highest.
     """
@@ -163,15 +163,15 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in kept.groupby([*SETTING, "mixture", "measure"], sort=False):
         values = group["value"]
-        rows.append((*key, len(values), *mean_interval(values), values.min(), values.max()))
+        rows.append((*key, len(values), *mean_over_seeds(values), values.min(), values.max()))
     names = [*SETTING, "mixture", "measure", "seeds", "mean", "ci_low", "ci_high", "lowest", "highest"]
     return pd.DataFrame(rows, columns=names)
 
 
 def against(table: pd.DataFrame, baseline: str = "full") -> pd.DataFrame:
-    """The measures `PER_RUN` of every other variant minus those of `baseline`, paired by seed, mean over the seeds.
+    """The measures `PER_RUN` of every other variant minus those of `baseline`, on the seeds both have, mean over them.
 
-    The interval is Student's t over seeds: it says what other trainings would change. One seed has none. Columns
+    The interval is Welch's over seeds: it says what other trainings would change. Below three there is none. Columns
     SETTING, mixture, measure, seeds, baseline, value (both means), difference, ci_low, ci_high.
     """
     kept = table[table["measure"].isin(PER_RUN)]
@@ -180,6 +180,7 @@ def against(table: pd.DataFrame, baseline: str = "full") -> pd.DataFrame:
     rows = []
     for key, group in pairs[pairs["variant"] != baseline].groupby([*SETTING, "mixture", "measure"], sort=False):
         means = group[["value_baseline", "value"]].mean()
-        rows.append((*key, len(group), *means, *mean_interval(group["value"] - group["value_baseline"])))
+        effect = welch(group["value_baseline"], group["value"])
+        rows.append((*key, len(group), *means, effect.value, effect.low, effect.high))
     names = [*SETTING, "mixture", "measure", "seeds", "baseline", "value", "difference", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=names)

@@ -1,7 +1,7 @@
 """How a gate uses its experts: load, importance, certainty, and what the choice tells about the class.
 
 Axis legend: N images, E experts, C classes. `gates` is the gate's full softmax (N, E), as predictions.csv keeps it.
-Those files keep six decimals, so the small gates of one image can be equal: places that equal gates compete for are
+Those files keep eight decimals, so the small gates of one image can be equal: places that equal gates compete for are
 shared between them, and no expert gains by its number.
 """
 

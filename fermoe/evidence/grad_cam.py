@@ -17,12 +17,15 @@ from torch import Tensor
 
 from fermoe.errors import UserError
 from fermoe.evidence.faithfulness import (
+    CASCADE,
     DRAWS,
     OTHER,
     RANDOM,
     Removal,
     Statistic,
     another,
+    cascade_correlations,
+    impute,
     mean_of,
     mean_with_interval,
     random_weights_correlations,
@@ -48,7 +51,7 @@ from fermoe.evidence.table import Table
 from fermoe.network.model import VARIANTS, ExpressNetMoE
 from fermoe.stats import mean_interval
 from fermoe.training.inference import TrainedRun
-from fermoe.training.runs import KEY, FinishedRun, StudyResults, main_setting
+from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults, main_setting
 
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "branch", "group", "measure", "value", "ci_low",
@@ -62,6 +65,9 @@ FINE_SIDE = 4
 
 REMOVALS = 100
 """Images (at most) from which parts are removed: each is classified a dozen times per branch."""
+
+IMPUTED = 20
+"""Images (at most) from which parts are removed by imputation: each takes a linear system per share and control."""
 
 CHECKED = 50
 """Images (at most) on which maps of trained and random weights are compared."""
@@ -101,6 +107,8 @@ class Evidence:
     boxes: Mapping[str, Floats]  # (N, 4) per part of the face; empty where they are not known
     removal: Removal | None = None
     redrawn: Floats | None = None  # (draws,)
+    imputed: Removal | None = None
+    cascade: Floats | None = None  # by step of `CASCADE`
 
     @functools.cached_property
     def maps(self) -> Floats:
@@ -140,12 +148,19 @@ def explain_run(
     some_maps = [item.maps[checked] for item in found[: len(last)]]
     some = (pictures[torch.from_numpy(checked)], last, some_maps, predicted[checked])
     redrawn = random_weights_correlations(trained, *some, draws, seed)
+    cascade = cascade_correlations(trained, *some, seed)
     for i, layer in enumerate(last):
-        rng = _generator(seed, trained.name, layer.name)
-        shown = (pictures[torch.from_numpy(used)], found[i].maps[used], layer, predicted[used], labels[used])
-        result = removal(predict, *shown, rng)
-        result = dataclasses.replace(result, kept=used[result.kept])
-        found[i] = dataclasses.replace(found[i], removal=result, redrawn=redrawn[i])
+
+        def removed(rows: NDArray[np.int64], layer: TargetLayer, maps: Floats, *how: Any) -> Removal:
+            rng = _generator(seed, trained.name, layer.name)
+            shown = (pictures[torch.from_numpy(rows)], maps[rows], layer, predicted[rows], labels[rows])
+            result = removal(predict, *shown, rng, *how)
+            return dataclasses.replace(result, kept=rows[result.kept])
+
+        mean_colour = removed(used, layer, found[i].maps)
+        imputed = removed(_spread(len(rows), min(removals, IMPUTED)), layer, found[i].maps, impute)
+        checks = {"removal": mean_colour, "imputed": imputed, "redrawn": redrawn[i], "cascade": cascade[i]}
+        found[i] = dataclasses.replace(found[i], **checks)
     return sorted(found, key=lambda item: (BRANCHES.index(item.layer.branch), item.layer.side))
 
 
@@ -172,8 +187,10 @@ def pack(evidence: Sequence[Evidence]) -> dict[str, NDArray[Any]]:
         if item.removal is not None and item.redrawn is not None:
             kinds = head["kinds"] = list(item.removal.probability)
             arrays |= {f"{i}_redrawn": item.redrawn, f"{i}_kept": item.removal.kept}
-            arrays[f"{i}_probability"] = np.stack([item.removal.probability[kind] for kind in kinds])
-            arrays[f"{i}_correct"] = np.stack([item.removal.correct[kind] for kind in kinds])
+            arrays |= _curves(f"{i}", item.removal, kinds)
+        if item.imputed is not None and item.cascade is not None:
+            arrays |= _curves(f"{i}_imputed", item.imputed, kinds)
+            arrays |= {f"{i}_cascade": item.cascade, f"{i}_imputed_kept": item.imputed.kept}
         heads.append(json.dumps(head))
     return {"heads": np.array(heads, dtype=np.str_), **arrays}
 
@@ -187,12 +204,24 @@ def unpack(content: Mapping[str, NDArray[Any]]) -> list[Evidence]:
         seen = (content[f"{i}_cells"], head["size"], content[f"{i}_labels"], content[f"{i}_predicted"])
         item = Evidence(head["run"], layer, *seen, boxes)
         if kinds := head["kinds"]:
-            probability, correct = (content[f"{i}_{name}"] for name in ("probability", "correct"))
-            curves = (dict(zip(kinds, values, strict=True)) for values in (probability, correct))
-            removed = Removal(content[f"{i}_kept"], *curves)
-            item = dataclasses.replace(item, removal=removed, redrawn=content[f"{i}_redrawn"])
+            item = dataclasses.replace(item, removal=_removal(content, f"{i}", kinds), redrawn=content[f"{i}_redrawn"])
+            if f"{i}_cascade" in content:  # earlier packs have neither
+                imputed = _removal(content, f"{i}_imputed", kinds)
+                item = dataclasses.replace(item, imputed=imputed, cascade=content[f"{i}_cascade"])
         found.append(item)
     return found
+
+
+def _curves(name: str, result: Removal, kinds: Sequence[str]) -> dict[str, NDArray[Any]]:
+    return {
+        f"{name}_probability": np.stack([result.probability[kind] for kind in kinds]),
+        f"{name}_correct": np.stack([result.correct[kind] for kind in kinds]),
+    }
+
+
+def _removal(content: Mapping[str, NDArray[Any]], name: str, kinds: Sequence[str]) -> Removal:
+    curves = (dict(zip(kinds, content[f"{name}_{what}"], strict=True)) for what in ("probability", "correct"))
+    return Removal(content[f"{name}_kept"], *curves)
 
 
 def grad_cam_table(evidence: Sequence[Evidence], seed: int = 0, resamples: int = 1000) -> pd.DataFrame:
@@ -201,13 +230,16 @@ def grad_cam_table(evidence: Sequence[Evidence], seed: int = 0, resamples: int =
     Measures, each over the images of a group ("all", "correct", "wrong") that have a map: `area_above_half`,
     `entropy`; per box `<part>_share` and `<part>_ratio`, the mean share over the box's mean share of the picture (1: no
     preference); `faithfulness_gain` against random patches, `faithfulness_gain_other_image`, and the same for the
-    accuracy, `accuracy_gain` and `accuracy_gain_other_image` (`Removal.gain`).
-    For all images together: `random_weights_correlation`; and `other_image_correlation`, between an image's map and
-    another's, high where a map hardly depends on the image. `empty_maps` counts images without a map; there, `images`
-    is the whole group.
+    accuracy, `accuracy_gain` and `accuracy_gain_other_image` (`Removal.gain`); `road_gain` and `road_gain_other_image`
+    are the first two where what is removed is imputed (`impute`).
+    For all images together: `random_weights_correlation`; `cascade_<n>_<part>`, the same with the weights of that part
+    and of all before it drawn again; `other_training_correlation`, with the maps of the other trainings of the same
+    network for the images on which both predict the same class; and `other_image_correlation`, between an image's map
+    and another's, high where a map hardly depends on the image. `empty_maps` counts images without a map; there,
+    `images` is the whole group.
 
     Intervals are 95 %: a BCa bootstrap over images, Student's t over draws for `random_weights_correlation`, none for
-    a count.
+    a count and a step of the cascade.
     """
     rows = []
     for item in evidence:
@@ -220,7 +252,8 @@ def grad_cam_table(evidence: Sequence[Evidence], seed: int = 0, resamples: int =
                 rows.append({**names, **start, "value": value, "ci_low": low, "ci_high": high})
             empty = {"measure": "empty_maps", "images": int(inside.sum())}
             rows.append({**names, "group": group, **empty, "value": (is_empty(item.maps) & inside).sum()})
-        rows += [{**names, "group": "all", **row} for row in _correlations(item, seed, resamples)]
+        found = [*_correlations(item, seed, resamples), *_other_trainings(item, evidence, seed, resamples)]
+        rows += [{**names, "group": "all", **row} for row in found]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -268,6 +301,8 @@ def _measures(item: Evidence, inside: NDArray[np.bool_]) -> Iterator[tuple[str, 
         for end, control in (("", RANDOM), ("_other_image", OTHER)):
             yield f"faithfulness_gain{end}", mean_of, item.removal.gain(control)[chosen]
             yield f"accuracy_gain{end}", mean_of, item.removal.gain(control, accuracy=True)[chosen]
+            if item.imputed is not None:
+                yield f"road_gain{end}", mean_of, item.imputed.gain(control)[inside[item.imputed.kept]]
 
 
 def _correlations(item: Evidence, seed: int, resamples: int) -> Iterator[dict[str, Any]]:
@@ -282,6 +317,39 @@ def _correlations(item: Evidence, seed: int, resamples: int) -> Iterator[dict[st
         row = {"measure": "random_weights_correlation", "value": value, "ci_low": low, "ci_high": high}
         checked = item.maps[_spread(len(item.maps), CHECKED)]
         yield {**row, "images": int((~is_empty(checked)).sum())}
+        for step, (part, value) in enumerate(
+            zip(CASCADE, () if item.cascade is None else item.cascade, strict=False), start=1
+        ):
+            yield {"measure": f"cascade_{step}_{part}", "value": value, "images": int((~is_empty(checked)).sum())}
+
+
+def _other_trainings(
+    item: Evidence, evidence: Sequence[Evidence], seed: int, resamples: int
+) -> Iterator[dict[str, Any]]:
+    """The positive control: an image's map against those of other seeds, averaged over these, for the same class."""
+    others = [
+        other
+        for other in evidence
+        if other.layer.name == item.layer.name
+        and other.run["run"] != item.run["run"]
+        and all(other.run[key] == item.run[key] for key in SETTING if key in item.run)
+        and np.array_equal(other.labels, item.labels)
+    ]
+    if not others:
+        return
+    step = max(1, item.size // 64)
+    found = np.full((len(others), len(item.labels)), np.nan)
+    for row, other in zip(found, others, strict=True):
+        same = (other.predicted == item.predicted) & ~is_empty(item.maps) & ~is_empty(other.maps)
+        row[same] = rank_correlation(item.maps[same, ::step, ::step], other.maps[same, ::step, ::step])
+    known = np.isfinite(found).any(axis=0)
+    means = np.nanmean(found[:, known], axis=0) if known.any() else np.empty(0)
+    value, low, high = mean_with_interval(
+        means, _generator(seed, item.run["run"], item.layer.name, "trainings"), resamples
+    )
+    yield {
+        "measure": "other_training_correlation", "value": value, "ci_low": low, "ci_high": high, "images": len(means)
+    }  # fmt: skip
 
 
 def group_masks(correct: NDArray[np.bool_]) -> Mapping[str, NDArray[np.bool_]]:

@@ -190,11 +190,19 @@ def enlarge(coarse: Floats, centres: Floats, size: int) -> Floats:
     return np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0).astype(np.float32)
 
 
-def redrawn(trained: TrainedRun, seed: int) -> TrainedRun:
-    """The run with the same network freshly initialised: every weight drawn again, batch-norm statistics reset."""
+def redrawn(trained: TrainedRun, seed: int, parts: Sequence[str] | None = None) -> TrainedRun:
+    """The run with the same network freshly initialised: every weight drawn again, batch-norm statistics reset.
+
+    `parts` are modules of the network: then only these are, as far as its variant has them.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = ExpressNetMoE(trained.model.config)
+    if parts is not None:
+        fresh, model = model, copy.deepcopy(trained.model)
+        for part in parts:
+            if hasattr(model, part):
+                getattr(model, part).load_state_dict(getattr(fresh, part).state_dict())
     return dataclasses.replace(trained, model=model.to(trained.device).eval())
 
 

@@ -25,6 +25,9 @@ from fermoe.data.transforms import as_images
 from fermoe.evidence.maps import boxes_in_crop
 from fermoe.evidence.table import Table
 from fermoe.network.model import VARIANTS, variants
+from fermoe.paper.part_rules import DROPS, OCCLUSION_OR_LIGHT
+from fermoe.seeds import Drawn, crossed, detectable, equivalence, welch
+from fermoe.stats import holm
 from fermoe.training.inference import BATCH, TrainedRun
 from fermoe.training.runs import FinishedRun, main_setting
 
@@ -33,10 +36,18 @@ NOTEBOOK = "09_robustness"
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "perturbation", "group", "severity", "seeds", "images",
     "accuracy", "ci_low", "ci_high", "clean_accuracy", "relative_drop", "drop_low", "drop_high", "drop_difference",
-    "diff_low", "diff_high", "runs",
+    "diff_low", "diff_high", "runs", "twins", "precision",
+)  # fmt: skip
+
+MEANS_COLUMNS = (
+    "dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision",
+    "drop", "conditions", "seeds", "images", "full",
+    "value", "difference", "ci_low", "ci_high", "crossed_low", "crossed_high", "p_crossed", "p_crossed_holm",
+    "seeds_low", "seeds_high", "p_equal", "detectable", "runs",
 )  # fmt: skip
 
 RESAMPLES = 2000
+REGROUPINGS = 30
 CHUNK = 4 * BATCH  # images perturbed at once: 308 MB at 224 pixels
 Floats = NDArray[np.float64]
 
@@ -120,7 +131,7 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.Data
     variant − that of the full network: positive favours the full network. A variant's row is about the seeds that
     both have, all of it; if there are none, about the variant's own seeds, without a difference. Intervals are
     percentile bootstraps over images, the same resampled images for both networks, clean and perturbed. They do not
-    hold what another training would change (`between_seeds`).
+    hold what another training would change (`regrouped`, and the intervals of `means_table`).
 
     Raises:
         ValueError: the runs are not of one setting, or two have the same variant and seed.
@@ -155,23 +166,121 @@ def robustness_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.Data
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def between_seeds(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """A control: two trainings of one variant, compared as `robustness_table` compares a variant with the full network.
+def means_table(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    """How much more than the full network a variant loses, over all conditions of occlusion and light together (C7).
 
-    One row per variant with two seeds or more, over all pairs of them: pairs, conditions (of all pairs), in how many
-    the interval of the difference in relative drop leaves out 0, and the mean size of the difference (a share).
+    One row per variant and way to count a loss, `drop`: "absolute", clean − perturbed accuracy; "corrected", the same
+    over what the clean accuracy is above chance (one over the classes), 1 for a network that is thrown back to chance;
+    "relative", the same over the clean accuracy, which counts against the better network. Each is a mean over
+    conditions and seeds; `difference` is the variant's − the full network's on the seeds that both have, positive
+    favours the full network. `ci_low`, `ci_high`: percentile bootstrap over images; `crossed_low`, `crossed_high`,
+    `p_crossed`: seeds and images drawn (`seeds.crossed`; Holm over the variants); `seeds_low`, `seeds_high`: Welch;
+    `p_equal` and `detectable` as in ablation.csv.
     """
-    weights, rows = _weights(outcomes), []
-    for variant, mine in _places(outcomes, runs).items():
-        drops = [_Drops(outcomes, [mine[seed]], weights) for seed in sorted(mine)]
-        pairs, conditions = list(itertools.combinations(drops, 2)), range(1, 1 + len(outcomes.conditions))
-        if not pairs or not conditions:
+    places, rows = _places(outcomes, runs), []
+    chosen = [
+        k for k, (name, _) in enumerate(outcomes.conditions, 1) if PERTURBATIONS[name].group in OCCLUSION_OR_LIGHT
+    ]
+    full = places.get("full", {})
+    if not full or not chosen:
+        return pd.DataFrame(columns=list(MEANS_COLUMNS))
+    setting = next(run.key for run in runs if run.name == outcomes.runs[0])
+    drops = _mean_drops(outcomes, chosen, _weights(outcomes))
+    for variant, mine in places.items():
+        shared = sorted(mine.keys() & full.keys())
+        if variant == "full" or not shared:
             continue
-        bounds = [_interval(a.relative(k) - b.relative(k)) for a, b in pairs for k in conditions]
-        clear = sum(low > 0 or high < 0 for low, high in bounds)
-        sizes = [abs(a.drop(k) - b.drop(k)) for a, b in pairs for k in conditions]
-        rows.append((variant, len(pairs), len(bounds), clear, float(np.mean(sizes))))
-    return pd.DataFrame(rows, columns=["variant", "pairs", "conditions", "clearly_different", "mean_difference"])
+        sides = [[side[seed] for seed in shared] for side in (full, mine)]
+        names = " ".join(outcomes.runs[place] for pair in zip(*sides, strict=True) for place in pair)
+        for kind, drop in drops.items():
+            before, after = (Drawn(drop.values[side], drop.replicates[:, side]) for side in sides)
+            both = crossed(before, after, np.random.default_rng(zlib.crc32(f"{names} {kind}".encode())))
+            low, high = _interval(after.replicates.mean(axis=1) - before.replicates.mean(axis=1))
+            over_seeds = welch(before.values, after.values)
+            rows.append(
+                {
+                    **setting, "variant": variant, "drop": kind, "conditions": len(chosen), "seeds": len(shared),
+                    "images": len(outcomes.labels), "full": before.values.mean(), "value": after.values.mean(),
+                    "difference": both.value, "ci_low": low, "ci_high": high, "crossed_low": both.low,
+                    "crossed_high": both.high, "p_crossed": both.p_value, "seeds_low": over_seeds.low,
+                    "seeds_high": over_seeds.high, "p_equal": equivalence(both), "detectable": detectable(both),
+                    "runs": names,
+                }
+            )  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(MEANS_COLUMNS))
+    for _, family in table.groupby("drop"):
+        table.loc[family.index, "p_crossed_holm"] = holm(family["p_crossed"].to_numpy(float))
+    return table
+
+
+def _mean_drops(outcomes: Outcomes, chosen: Sequence[int], weights: Floats) -> dict[str, Drawn]:
+    """By way of counting: every run's mean loss over the chosen conditions, and that on resampled images."""
+    right, images = outcomes.correct, len(outcomes.labels)
+    clean, perturbed = right[:, 0].astype(float), right[:, list(chosen)].mean(axis=1)  # (runs, N)
+    chance = 1 / len(np.unique(outcomes.labels))
+    ends = [(one.mean(axis=1), weights @ one.T / images) for one in (clean, perturbed)]
+    found = {}
+    for kind in DROPS:
+        of = [
+            (before - after) / _above(before, {"absolute": None, "corrected": chance, "relative": 0.0}[kind])
+            for before, after in zip(*ends, strict=True)
+        ]
+        found[kind] = Drawn(of[0], of[1])
+    return found
+
+
+def _above(accuracy: Floats, floor: float | None) -> Floats:
+    """What an accuracy has above a floor, NaN where it has nothing; 1 without a floor."""
+    return np.ones_like(accuracy) if floor is None else np.where(accuracy > floor, accuracy - floor, np.nan)
+
+
+def regrouped(
+    outcomes: Outcomes, runs: Sequence[FinishedRun], groups: Sequence[str] = OCCLUSION_OR_LIGHT
+) -> pd.DataFrame:
+    """A control: are more conditions clearly different than between any two groups of the same trainings?
+
+    A variant's and the full network's trainings are compared as in `robustness_table`, as many against as many, under
+    the conditions of `groups`. Then the same trainings are dealt into two mixed groups of that size: there, who is
+    compared with whom has nothing to do with the variant alone. One row per variant: seeds on each side, conditions,
+    in how many the interval of the difference leaves out 0, and, over the regroupings (all, or `REGROUPINGS` drawn
+    ones), the mean and the largest such number, and `p`, the share of groupings with at least as many, the true one
+    among them (the permutation test of Phipson & Smyth 2010).
+    """
+    places, rows = _places(outcomes, runs), []
+    chosen = [k for k, (name, _) in enumerate(outcomes.conditions, 1) if PERTURBATIONS[name].group in groups]
+    full, weights = places.get("full", {}), _weights(outcomes)
+    alone = {place: _Drops(outcomes, [place], weights) for mine in places.values() for place in mine.values()}
+    for variant, mine in places.items():
+        shared = sorted(mine.keys() & full.keys())
+        if variant == "full" or len(shared) < 2 or not chosen:
+            continue
+        everyone = [side[seed] for side in (full, mine) for seed in shared]
+        counts = []
+        for one in _groupings(len(shared), zlib.crc32(" ".join(outcomes.runs).encode())):
+            inside = [alone[place] for at, place in enumerate(everyone) if at in one]
+            outside = [alone[place] for at, place in enumerate(everyone) if at not in one]
+            counts.append(_clear(inside, outside, chosen))
+        rest = counts[1:]
+        p = float(np.mean([count >= counts[0] for count in counts]))
+        rows.append((variant, len(shared), len(chosen), counts[0], len(rest), np.mean(rest), max(rest), p))
+    names = ["variant", "seeds", "conditions", "clearly_different", "regroupings", "by_chance", "most_by_chance", "p"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _groupings(size: int, seed: int) -> list[frozenset[int]]:
+    """Ways to deal 2 · size things into two groups, by the group of the first one; the first is 0 … size − 1."""
+    halves = [frozenset((0, *rest)) for rest in itertools.combinations(range(1, 2 * size), size - 1)]
+    if len(halves) <= 1 + REGROUPINGS:
+        return halves
+    drawn = np.random.default_rng(seed).choice(len(halves) - 1, REGROUPINGS, replace=False)
+    return [halves[0], *(halves[1 + at] for at in sorted(drawn))]
+
+
+def _clear(one: Sequence[_Drops], other: Sequence[_Drops], conditions: Sequence[int]) -> int:
+    """In how many conditions the interval of the difference in relative drop between two groups leaves out 0."""
+    drawn = [np.mean([drops.resampled for drops in side], axis=0) for side in (one, other)]
+    bounds = [_interval(_relative(drawn[0], k) - _relative(drawn[1], k)) for k in conditions]
+    return sum(low > 0 or high < 0 for low, high in bounds)
 
 
 def _places(outcomes: Outcomes, runs: Sequence[FinishedRun]) -> dict[str, dict[int, int]]:
@@ -208,8 +317,13 @@ class _Drops:
         return 1 - float(self.mean[condition].mean()) / clean if clean else float("nan")
 
     def relative(self, condition: int) -> Floats:
-        clean = self.resampled[:, 0]
-        return 1 - self.resampled[:, condition] / np.where(clean > 0, clean, np.nan)
+        return _relative(self.resampled, condition)
+
+
+def _relative(resampled: Floats, condition: int) -> Floats:
+    """The relative drop on every resample, from accuracies (B, 1 + conditions)."""
+    clean = resampled[:, 0]
+    return 1 - resampled[:, condition] / np.where(clean > 0, clean, np.nan)
 
 
 def _interval(replicates: Floats) -> tuple[float, float]:
@@ -231,6 +345,16 @@ TABLE = Table(
     "robustness",
     COLUMNS,
     lambda study, outcomes: robustness_table(outcomes, study.runs),
+    NOTEBOOK,
+    pack,
+    unpack,
+    runs=lambda outcomes: outcomes.runs,
+)
+
+MEANS = Table(
+    "robustness_means",
+    MEANS_COLUMNS,
+    lambda study, outcomes: means_table(outcomes, study.runs),
     NOTEBOOK,
     pack,
     unpack,

@@ -1,6 +1,7 @@
 """The paper's claims C1–C11 as data, and the table of their verdicts.
 
-Sentences are ours. The rules stand in `rules`, fixed before any result is read.
+Sentences are ours. The rules stand in `rules` and `part_rules`. Each has a version and the date of the commit that
+fixed it; where that was after results it judges were known, the claim says what was changed and which those were.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from functools import partial
 
 import pandas as pd
 
-from fermoe.paper import published, rules
-from fermoe.paper.rules import NOT_TESTED, Tables, Verdict
+from fermoe.paper import part_rules, published, rules
+from fermoe.paper.verdicts import NOT_TESTED, Tables, Verdict
 
-COLUMNS = ("claim", "sentence", "verdict", "reason", "evidence")
+COLUMNS = ("claim", "sentence", "verdict", "reason", "evidence", "rule", "changed_after_results")
+
+_KNOWN = "after the runs of quick, fer2013-miniature and fer2013-long-miniature"
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,20 @@ class Claim:
     where: str
     evidence: str
     decide: Callable[[Tables], Verdict]
+    version: int = 1
+    fixed: str = "2026-11-22"
+    changed: str = ""
 
     @property
     def rule(self) -> str:
         """The rule in words: what the docstring of `decide` says after its first line."""
         function = self.decide.func if isinstance(self.decide, partial) else self.decide
         return " ".join((inspect.getdoc(function) or "").partition("\n\n")[2].split())
+
+    @property
+    def stamp(self) -> str:
+        """The rule's version, and since when it stands."""
+        return f"version {self.version}, {self.fixed}"
 
 
 def _future_work(tables: Tables) -> Verdict:
@@ -46,7 +57,9 @@ def _future_work(tables: Tables) -> Verdict:
 def _accuracy_claim(id: str, dataset: str) -> Claim:
     percent = 100 * float(published.accuracies().set_index("dataset").at[dataset, "accuracy"])
     sentence = f"The network reaches {percent:.2f} % accuracy on {published.TITLES[dataset]}."
-    return Claim(id, sentence, "abstract", "accuracy.csv", partial(rules.accuracy, dataset))
+    changed = f"{_KNOWN}: only trainings with the paper's settings count; other weights leave the claim untested"
+    decide = partial(rules.accuracy, dataset)
+    return Claim(id, sentence, "abstract", "accuracy.csv", decide, 2, "2026-11-24", changed)
 
 
 CLAIMS = (
@@ -58,43 +71,57 @@ CLAIMS = (
         "C5",
         "The network is competitive on RAF-DB and better than existing models on AffectNet-7 and -8.",
         "results",
-        "published/accuracy.csv and the neighbours in published.py",
+        "fermoe/paper/accuracy.csv and the neighbours in fermoe/paper/published.py",
         rules.neighbours,
     ),
     Claim(
         "C6",
         "Happy is recognised better than fear and disgust, and class imbalance is the reason.",
         "results",
-        "published/confusion_*.csv and published/class_counts.csv",
+        "fermoe/paper/confusion_*.csv and fermoe/paper/class_counts.csv",
         rules.happy_and_imbalance,
     ),
     Claim(
         "C7",
         "Dynamic expert selection and multi-scale features help under occlusion and changes of lighting.",
         "discussion",
-        "robustness.csv",
-        rules.robustness,
+        "robustness_means.csv",
+        part_rules.robustness,
+        2,
+        "2026-11-24",
+        f"{_KNOWN}: seeds are drawn besides images, all test images are needed, one mean loss replaces the count of "
+        "conditions, and losses in points and above chance replace the relative one",
     ),
     Claim(
         "C8",
         "Face cropping in preprocessing lowers the accuracy on RAF-DB.",
         "discussion",
         "ablation.csv, contrast crop",
-        rules.crop,
+        part_rules.crop,
+        2,
+        "2026-11-24",
+        f"{_KNOWN}: seeds are drawn besides images",
     ),
     Claim(
         "C9",
         "The model dynamically chooses the experts that fit the image.",
         "abstract",
         "experts.csv, and ablation.csv for random_gate",
-        rules.experts,
+        part_rules.experts,
+        2,
+        "2026-11-24",
+        f"{_KNOWN}: the untrained gate replaces a permutation as the null, all test images are needed, intervals are "
+        "over seeds, and input pipelines are not pooled",
     ),
     Claim(
         "C10",
         "Multi-scale extraction, large and small kernels, adds global and local features that help.",
         "abstract",
         "ablation.csv, contrast variant",
-        rules.scales,
+        part_rules.scales,
+        2,
+        "2026-11-24",
+        f"{_KNOWN}: seeds are drawn besides images, and one extractor that adds nothing is enough to contradict",
     ),
     Claim(
         "C11",
@@ -107,14 +134,20 @@ CLAIMS = (
 
 
 def claims_table(tables: Tables) -> pd.DataFrame:
-    """One row per claim: claim, sentence, verdict, reason, evidence.
+    """One row per claim: claim, sentence, verdict, reason, evidence, rule (version and date), changed_after_results.
 
-    `tables` maps names ("accuracy", "ablation", "robustness", "experts", …) to a study's tables; all are
+    `tables` maps names ("accuracy", "ablation", "robustness_means", "experts", …) to a study's tables; all are
     optional, and a claim whose table is missing, empty or lacks a column is "not tested".
+
+    Raises:
+        UserError: a table answers one question twice (`verdicts.one_each`).
     """
     rows = [(claim, claim.decide(tables)) for claim in CLAIMS]
     return pd.DataFrame(
         # Where there is no row yet, the table that would decide.
-        [(c.id, c.sentence, v.verdict, v.reason, v.evidence or f"{c.evidence} (no rows yet)") for c, v in rows],
+        [
+            (c.id, c.sentence, v.verdict, v.reason, v.evidence or f"{c.evidence} (no rows yet)", c.stamp, c.changed)
+            for c, v in rows
+        ],
         columns=list(COLUMNS),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -9,21 +11,30 @@ from fermoe.plots import style
 
 
 def plot_differences(
-    data: pd.DataFrame, ax: Axes | None = None, title: str = "Differences (95 %)", group: str = "alternative"
+    data: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Differences (95 %)",
+    group: str = "alternative",
+    interval: tuple[str, str] = ("ci_low", "ci_high"),
 ) -> Axes:
-    """A forest plot: one row per `group`, a point and its interval, a line at no difference.
+    """A forest plot: one row per `group`, a point and its interval for each measure, a line at no difference.
 
-    `data` has the columns group, difference, ci_low, ci_high (shares). A row without an interval gets none.
+    `data` has the columns group, difference, and the ends of `interval` (shares), and may have several measures in the
+    column "measure". A row without an interval gets none.
     """
-    x, y = "Difference in accuracy (points)", "Comparison"
-    return style.forest(data, "difference", group, (), ax, title, x, y, scale=100, reference=(0, ""))
+    several = "measure" in data and data["measure"].nunique() > 1
+    x = "Difference (points)" if several else "Difference in accuracy (points)"
+    look: dict[str, Any] = {"scale": 100, "reference": (0, ""), "interval": interval}
+    return style.forest(data, "difference", group, "measure" if several else (), ax, title, x, "Comparison", **look)
 
 
-def plot_seeds(table: pd.DataFrame, ax: Axes | None = None, title: str = "Test accuracy by variant") -> Axes:
+def plot_seeds(
+    table: pd.DataFrame, ax: Axes | None = None, title: str = "Test accuracy by variant", x: str = "Accuracy (%)"
+) -> Axes:
     """One row per variant, one mark per seed, a bar at the mean; `table` is of `ablation.seed_table`."""
     points = style.in_order(table.rename_axis(columns="variant").melt(ignore_index=False), "variant")
     y = f"Variant, seeds {', '.join(map(str, table.index))} from above" if len(table) > 1 else "Variant"
-    ax = style.forest(points, "value", "variant", ax=ax, title=title, x="Accuracy (%)", y=y, interval=None, scale=100)
+    ax = style.forest(points, "value", "variant", ax=ax, title=title, x=x, y=y, interval=None, scale=100)
     for place, mean in enumerate(100 * points.groupby("variant", sort=False)["value"].mean()):
         ax.vlines(mean, place - 0.42, place + 0.42, color="black", lw=1.2)
     return ax

@@ -67,10 +67,12 @@ MIXTURE_NAMES = {"cnn": "mixture on extractor 1", "expression": "mixture on the 
 PROTOCOL_NAMES = {"published": "as published", "audited": "audited"}
 CLASS_ORDER = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 CLASS_NAMES = {name: name for name in CLASS_ORDER} | {"angry": "anger", "happiness": "happy", "sadness": "sad"}
+MEASURE_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
 
 NAMES: dict[str, Mapping[str, str]] = {
     **dict.fromkeys(("variant", "baseline", "alternative"), VARIANT_NAMES),
     **{"branch": BRANCH_NAMES, "mixture": MIXTURE_NAMES, "protocol": PROTOCOL_NAMES},
+    "measure": MEASURE_NAMES,
     **dict.fromkeys(("class", "label", "emotion", "true", "predicted"), CLASS_NAMES),
 }
 """By column of a table: what figures call its values, in the order in which they show them."""
@@ -83,6 +85,7 @@ def _name(names: Mapping[str, str], value: str) -> str:
 variant_name = partial(_name, VARIANT_NAMES)
 branch_name = partial(_name, BRANCH_NAMES)
 mixture_name = partial(_name, MIXTURE_NAMES)
+measure_name = partial(_name, MEASURE_NAMES)
 protocol_name = partial(_name, PROTOCOL_NAMES)
 class_name = partial(_name, CLASS_NAMES)
 """What figures call a value; what has no name for people keeps its own."""

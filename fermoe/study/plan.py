@@ -26,7 +26,8 @@ from fermoe.network.model import SIZES, VARIANTS
 from fermoe.schema import Whole, checked, one_of, parse_yaml
 from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
-from fermoe.training.config import TrainConfig
+from fermoe.training.config import TWINS, TrainConfig
+from fermoe.training.precision import PRECISIONS
 from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result
 from fermoe.training.train import train
 
@@ -37,7 +38,8 @@ EXAMPLE = f"see {notebooks_dir() / 'studies' / 'quick.yaml'}"
 
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (
-    "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing"
+    "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing",
+    "twins", "precision",
 )  # fmt: skip
 
 DatasetName = Annotated[str, one_of(lambda: DATASETS)]
@@ -48,6 +50,8 @@ VariantName = Annotated[str, one_of(lambda: VARIANTS)]
 Crop = Annotated[str, one_of(lambda: CROPS)]
 Normalisation = Annotated[str, one_of(lambda: NORMALISATIONS)]
 AugmentationName = Annotated[str, one_of(lambda: AUGMENTATIONS)]
+Twins = Annotated[str, one_of(lambda: TWINS)]
+PrecisionName = Annotated[str, one_of(lambda: PRECISIONS)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Notebook = Annotated[str, one_of(lambda: notebook_names())]
 Analysis = Annotated[str, one_of(lambda: [name for name in notebook_names() if name != TRAINING])]
@@ -63,6 +67,8 @@ class ExtraRow:
     test_crop: Sequence[Crop] = ()
     normalisation: Sequence[Normalisation] = ()
     augmentation: Sequence[AugmentationName] = ()
+    twins: Sequence[Twins] = ()
+    precision: Sequence[PrecisionName] = ()
     seed: Sequence[Seed] = ()
 
 
@@ -189,8 +195,10 @@ def _study(content: dict[str, Any], path: Path) -> Study:
     for key in ("protocols", "variants", "crops", "augmentations", "seeds", "notebooks"):
         if key in content:
             content[key] = _listed(content[key])  # one value stands for a list of one
-    shortcuts = {key: content.pop(key) for key in ("epochs", "batch_size", "learning_rate") if key in content}
-    if shortcuts and isinstance(content.get("training", {}), dict):  # --set epochs=1 is what everyone types
+    shortcuts = {
+        key: content.pop(key) for key in ("epochs", "batch_size", "learning_rate", "precision") if key in content
+    }
+    if shortcuts and isinstance(content.get("training", {}), dict):
         content["training"] = {**content.get("training", {}), **shortcuts}
     for key in ("root", "weights"):
         if type(content.get(key)) in (int, float):

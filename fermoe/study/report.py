@@ -52,8 +52,25 @@ def write_report(notebook: Path, path: Path, title: str) -> None:
 
 # The column that a table's one interval belongs to, most derived first.
 _INTERVAL_OF = ("optimism", "difference", "rate", "accuracy")
-_PER_CENT = ("accuracy", "leaked_accuracy", "clean_accuracy", "selected", "rate", "relative_drop")
-_POINTS = ("optimism", "difference", "drop_difference", "shuffled_gates_drop", "uniform_gates_drop")
+# Further columns with an interval of their own.
+_OWN_INTERVAL = {
+    "balanced_accuracy": ("balanced_low", "balanced_high"), "macro_f1": ("f1_low", "f1_high"),
+    "standardised": ("std_low", "std_high"), "causal": ("causal_low", "causal_high"),
+    "full_size": ("full_low", "full_high"),
+}  # fmt: skip
+# Intervals of the value before them that take another view, in columns of their own.
+_VIEWS = {
+    "over trainings and images": ("crossed_low", "crossed_high"), "over trainings": ("seeds_low", "seeds_high")
+}  # fmt: skip
+_P_VALUES = ("p_holm", "p_crossed_holm", "p_equal")
+_PER_CENT = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "leaked_accuracy", "clean_accuracy", "selected", "rate"),
+    *("relative_drop", "baseline_value", "mean", "sd"),
+)
+_POINTS = (
+    *("optimism", "full_size", "difference", "drop_difference", "shuffled_gates_drop", "uniform_gates_drop"),
+    *("standardised", "causal", "detectable"),
+)
 _UNITS = {**dict.fromkeys(_PER_CENT, ", %"), **dict.fromkeys(_POINTS, ", points")}
 
 
@@ -151,32 +168,41 @@ def linked(claims: pd.DataFrame) -> pd.DataFrame:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A study's table for a page: the CSV has every column and digit, this what fits beside each other.
 
-    Shares of images in per cent and differences of them in points, an interval over images beside its value and one
-    over trainings in a column of its own, spaces in headings. Left out: run ids, p-values before their correction,
-    columns without an entry, the test images' crop where it is the training images', and the only dataset's name.
+    Shares of images in per cent and differences of them in points, an interval over images beside its value, those in
+    which trainings are drawn in columns of their own, spaces in headings. Left out: run ids, p-values before their
+    correction, columns without an entry, the test images' crop where it is the training images', and the only
+    dataset's name.
     """
-    shown = table.drop(columns=[name for name in ("run", "runs", "p_value") if name in table])
+    shown = table.drop(columns=[name for name in ("run", "runs", "p_value", "p_crossed") if name in table])
     shown = shown.dropna(axis="columns", how="all")
     if "test_crop" in shown and shown["test_crop"].equals(shown.get("crop")):
         shown = shown.drop(columns="test_crop")
     if "dataset" in shown and shown["dataset"].nunique() == 1:
         shown = shown.drop(columns="dataset")
-    owner = next((name for name in _INTERVAL_OF if name in shown), None) if "ci_low" in shown else None
+    owner = next((name for name in _INTERVAL_OF if name in shown), "") if "ci_low" in shown else ""
+    intervals = {owner: ("ci_low", "ci_high"), **{name: ends for name, ends in _OWN_INTERVAL.items() if name in shown}}
+    ends = {end for pair in (*intervals.values(), *_OWN_INTERVAL.values(), *_VIEWS.values()) for end in pair}
     columns = {}
-    for name in shown.columns.drop(["ci_low", "ci_high", "seeds_low", "seeds_high"], errors="ignore"):
+    for name in shown.columns.drop(list(ends), errors="ignore"):
         cells = shown[name]
         if name in _UNITS:
             cells = pd.Series(["" if np.isnan(value) else f"{100 * value:.2f}" for value in cells], index=cells.index)
-        if name == owner:
-            bounds = zip(shown["ci_low"], shown["ci_high"], strict=True)
-            cells = cells + [f" {_interval(low, high)}" for low, high in bounds]
-        if name == "p_holm":
-            cells = pd.Series([f"{p:.4f}" if p >= 0.0001 else "<0.0001" for p in cells], index=cells.index)
+        if name in intervals and intervals[name][0] in shown:
+            cells = cells + [f" {text}" if text else "" for text in _intervals(shown, *intervals[name])]
+        if name in _P_VALUES:
+            texts = ["" if np.isnan(p) else f"{p:.4f}" if p >= 0.0001 else "<0.0001" for p in cells]
+            cells = pd.Series(texts, index=cells.index)
         columns[name.replace("_", " ") + _UNITS.get(name, "")] = cells
-    if "seeds_low" in shown:
-        bounds = zip(shown["seeds_low"], shown["seeds_high"], strict=True)
-        columns["over trainings"] = ["" if np.isnan(low) else _interval(low, high) for low, high in bounds]
+    for heading, pair in _VIEWS.items():
+        if pair[0] in shown:
+            columns[heading] = _intervals(shown, *pair)
     return pd.DataFrame(columns)
+
+
+def _intervals(table: pd.DataFrame, low: str, high: str) -> list[str]:
+    """Intervals as texts, nothing where there is none."""
+    bounds = zip(table[low], table[high], strict=True)
+    return ["" if np.isnan(a) else _interval(a, b) for a, b in bounds]
 
 
 def table_or_note(tables: Mapping[str, pd.DataFrame], name: str, shown: pd.DataFrame | None = None) -> HTML | str:

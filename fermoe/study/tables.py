@@ -28,6 +28,7 @@ EVIDENCE = (
     experts.TABLE,
     grad_cam.TABLE,
     robustness.TABLE,
+    robustness.MEANS,
 )
 """A new table is one entry here: it is then rebuilt, packed with its answers, cited and printed like the others."""
 

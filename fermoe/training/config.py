@@ -16,13 +16,17 @@ from fermoe.files import digest
 from fermoe.network.model import ModelConfig
 from fermoe.training.precision import PRECISIONS
 
+TWINS = ("apart", "kept")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run. The defaults are the paper's, but for the data, the model's size and the protocol.
 
     `crop` is what the training images get; `test_crop` None gives the test images the same, except under the published
-    protocol on a dataset that the authors test uncropped. `normalisation` None means the protocol's own.
+    protocol on a dataset that the authors test uncropped. `normalisation` and `twins` None mean the protocol's own.
+    `twins` "apart" takes test images' identical twins out of the training images and keeps all images of one picture
+    on one side of the validation split; "kept" leaves every image where the dataset has it, as the authors do.
     """
 
     dataset: str = "synthetic"
@@ -45,6 +49,7 @@ class TrainConfig:
     decay: float = 0.95
     label_smoothing: float = 0.1
     skip_unreadable: bool = False
+    twins: str | None = None
 
     def __post_init__(self) -> None:
         # A batch of one image has no variance for batch norm. YAML reads 1e-4 as text.
@@ -64,6 +69,12 @@ class TrainConfig:
             object.__setattr__(self, "test_crop", own_test_crop(self.dataset, self.protocol, self.crop))
         if self.normalisation is None:
             object.__setattr__(self, "normalisation", own_normalisation(self.protocol, self.weights))
+        if self.twins is None:
+            object.__setattr__(self, "twins", own_twins(self.protocol))
+        if self.twins not in TWINS:
+            raise UserError(f"twins is {self.twins!r}", fix=f"choose one of {', '.join(TWINS)}")
+        if self.protocol == "published" and self.twins != "kept":
+            raise UserError("the published protocol keeps twins", fix="use the audited protocol")
         pipeline_name(str(self.normalisation), self.augmentation)
 
     @property
@@ -83,8 +94,13 @@ class TrainConfig:
         )
 
     def parameters(self) -> dict[str, Any]:
-        """What tells this run from another, for result.json; where the data lies is not part of it."""
+        """What tells this run from another, for result.json; where the data lies is not part of it.
+
+        Twins that are kept are not mentioned: so were all runs made before there was a choice, and they stay the same.
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
+        if self.twins == "kept":
+            del values["twins"]
         # Where a weight file lies is no part of the run either; its name is.
         kind, _, path = self.weights.partition(":")
         values["weights"] = f"{kind}:{Path(path).name}" if path else kind
@@ -104,6 +120,11 @@ def own_test_crop(dataset: str, protocol: str, crop: str) -> str:
     spec = DATASETS.get(dataset)
     uncropped = protocol == "published" and spec is not None and not spec.tested_cropped
     return "none" if uncropped else crop
+
+
+def own_twins(protocol: str) -> str:
+    """What a protocol does with images that occur more than once."""
+    return "kept" if protocol == "published" else "apart"
 
 
 def own_normalisation(protocol: str, weights: str) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from fermoe.data.arrays import pixels, readable
 from fermoe.data.datasets import Dataset, load_dataset, protocol_splits
 from fermoe.data.transforms import NORMALISATIONS, as_images, augment
+from fermoe.data.twins import picture_numbers
 from fermoe.errors import UserError
 from fermoe.training.config import TrainConfig, model_config
 
@@ -44,7 +45,8 @@ def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
     dataset = load_dataset(config.dataset, config.root, skip_unreadable=skip, **config.dataset_options)
     if skip and not dataset.drawn:
         dataset, _ = readable(dataset)
-    splits = protocol_splits(dataset, config.protocol)
+    pictures = picture_numbers(dataset, progress=progress) if config.twins == "apart" else None
+    splits = protocol_splits(dataset, config.protocol, pictures=pictures)
     if len(splits["train"]) < 2:
         raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
     size = model_config(config, len(dataset.labels)).image_size

@@ -131,7 +131,7 @@ def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None
 
 
 # Runs that agree in these show the network the same pictures.
-_SAME_IMAGES = ("dataset", "dataset_options", "protocol", "crop", "test_crop", "model", "skip_unreadable")
+_SAME_IMAGES = ("dataset", "dataset_options", "protocol", "crop", "test_crop", "model", "skip_unreadable", "twins")
 
 
 def open_runs(runs: Sequence[FinishedRun], root: str | None = None) -> Iterator[TrainedRun]:

@@ -48,8 +48,12 @@ def predictions_table(
 
 
 def write_predictions(path: str | Path, table: pd.DataFrame) -> None:
-    """Write predictions.csv atomically, probabilities and gates with six decimals, so that equal ones are rare."""
-    write_csv(path, table, decimals=6)
+    """Write predictions.csv atomically, probabilities and gates with eight decimals.
+
+    The network's numbers are float32: above 1/8, where the largest of up to eight classes or experts lies, two
+    different ones are more than 1e-8 apart, so that no decision changes by rounding.
+    """
+    write_csv(path, table, decimals=8)
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def read_result(directory: str | Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and "parameters" in result else None
 
 
-KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")
+KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision", "seed")
 """What names a run in every table; `SETTING` is what runs that differ in their seed alone have in common."""
 SETTING = KEY[:-1]
 
@@ -70,7 +70,10 @@ class FinishedRun:
     def config(self) -> TrainConfig:
         """How it was trained; where its data and initial weights lay is not kept."""
         known = {f.name for f in dataclasses.fields(TrainConfig)}
-        return TrainConfig(**{name: value for name, value in self.result["parameters"].items() if name in known})
+        given = {name: value for name, value in self.result["parameters"].items() if name in known}
+        if "precision" not in given and given.get("model") == "miniature":
+            given["model"] = "first_miniature"  # runs name their precision since there is another miniature
+        return TrainConfig(**{"twins": "kept", **given})  # what a run does not mention (`TrainConfig.parameters`)
 
     @property
     def key(self) -> dict[str, Any]:

@@ -53,29 +53,66 @@ def test_seeds_are_rows_the_full_network_comes_first_and_a_missing_run_is_a_gap(
     assert set(ablation.missing_variants(rows)) == {"no_cnn1", "no_cnn2", "dense_gate", "random_gate", "balanced_gate"}
 
 
-def test_intervals_over_seeds_are_scipys(rows: pd.DataFrame) -> None:
-    full = rows.loc[rows["variant"] == "full", "accuracy"]
-    row = ablation.variant_summary(rows).set_index("variant").loc["full"]
-    interval = stats.t.interval(0.95, 2, full.mean(), stats.sem(full))
-    assert (row["ci_low"], row["ci_high"]) == pytest.approx(interval)
-    assert row["sd"] == pytest.approx(np.std(full, ddof=1))
+def test_means_over_seeds_have_students_interval_and_a_wider_one_that_draws_images_too(
+    study: Path, rows: pd.DataFrame
+) -> None:
+    summary = ablation.variant_summary(rows, finished_runs(study)).set_index(["variant", "measure"])
+    for measure in ("accuracy", "balanced_accuracy", "macro_f1"):
+        full = rows.loc[rows["variant"] == "full", measure]
+        row = summary.loc[("full", measure)]
+        interval = stats.t.interval(0.95, 2, full.mean(), stats.sem(full))
+        assert (row["mean"], row["seeds_low"], row["seeds_high"]) == pytest.approx((full.mean(), *interval))
+        assert row["sd"] == pytest.approx(np.std(full, ddof=1))
+        assert row["ci_low"] < row["mean"] < row["ci_high"]
+    assert summary.loc["no_moe", ["sd", "ci_low", "seeds_low"]].isna().all(axis=None)  # one seed
 
 
-def test_the_contrasts_shown_are_those_of_the_main_runs(study: Path, rows: pd.DataFrame) -> None:
+def test_the_contrasts_shown_are_those_of_the_main_runs_tested_as_they_are(study: Path, rows: pd.DataFrame) -> None:
+    # The same comparison tested otherwise: equal in every column but the test crop.
+    make_run(study, images=300, crop="blazeface", test_crop="none")
     contrasts = ablation.variant_contrasts(ablation_table(finished_runs(study)), rows)
-    assert contrasts["alternative"].tolist() == ["backbone", "no_moe"]
-    assert set(contrasts["crop"]) == {"blazeface"}
-    assert contrasts["seeds"].tolist() == [3, 1]
-    assert contrasts["seeds_low"].isna().tolist() == [False, True]  # one seed has a difference and no interval
-    seeds = ablation.seed_table(rows)
-    test = stats.ttest_rel(seeds["backbone"], seeds["full"]).confidence_interval()
-    assert tuple(contrasts.loc[0, ["seeds_low", "seeds_high"]]) == pytest.approx((test.low, test.high))
+    assert set(contrasts["crop"]) == set(contrasts["test_crop"]) == {"blazeface"}
+    by_measure = {name: table for name, table in contrasts.groupby("measure")}
+    recalls = {f"recall_{name}" for name in "abc"}
+    assert by_measure.keys() == {"accuracy", "balanced_accuracy", "macro_f1"} | recalls
+    for measure, table in by_measure.items():
+        assert table["alternative"].tolist() == ["backbone"] if measure in recalls else ["backbone", "no_moe"]
+    accuracy = by_measure["accuracy"].reset_index(drop=True)
+    assert accuracy["seeds"].tolist() == [3, 1]
+    alone = ["seeds_low", "crossed_low", "p_crossed", "p_equal", "detectable"]
+    assert accuracy.loc[1, alone].isna().all()  # one seed has a difference and nothing over trainings
+    by_seed = ablation.seed_table(rows)
+    test = stats.ttest_ind(by_seed["backbone"], by_seed["full"], equal_var=False).confidence_interval()
+    assert tuple(accuracy.loc[0, ["seeds_low", "seeds_high"]]) == pytest.approx((test.low, test.high))
+
+
+def test_a_study_that_keeps_twins_and_sets_them_apart_compares_the_two_and_mixes_neither(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        for twins in ("kept", "apart"):
+            make_run(tmp_path, seed=seed, twins=twins)
+            make_run(tmp_path, seed=seed, twins=twins, variant="backbone")
+        make_run(tmp_path, seed=seed, protocol="published")
+    runs = finished_runs(tmp_path)
+    table = ablation_table(runs)
+    table = table[table["measure"] == "accuracy"]
+    config = {run.name: run.config for run in runs}
+    variant = table[table["contrast"] == "variant"]
+    assert sorted(variant["twins"]) == ["apart", "kept"]
+    for row in variant.itertuples():
+        assert {config[name].twins for name in row.runs.split()} == {row.twins}
+    twins = table[table["contrast"] == "twins"]
+    assert sorted(twins["variant"]) == ["backbone", "full"]
+    assert set(zip(twins["baseline"], twins["alternative"], strict=True)) == {("kept", "apart")}
+    (protocols,) = table[table["contrast"] == "protocol"].itertuples()  # the audited protocol stands for itself
+    assert {config[name].twins for name in protocols.runs.split()} == {"kept", "apart"}
+    main = ablation.main_runs(accuracy_table(runs))
+    assert main["twins"].nunique() == 1
 
 
 def test_without_any_run_the_tables_are_empty(rows: pd.DataFrame) -> None:
     nothing = ablation.main_runs(rows, "published")
     assert nothing.empty
-    assert ablation.variant_summary(nothing.assign(variant=[])).empty
+    assert ablation.variant_summary(nothing.assign(variant=[]), []).empty
 
 
 def test_costs_are_those_of_the_network_that_was_trained(study: Path, rows: pd.DataFrame) -> None:
@@ -90,6 +127,7 @@ def test_costs_are_those_of_the_network_that_was_trained(study: Path, rows: pd.D
 
 def test_plots_show_every_row_and_name_their_axes(study: Path, rows: pd.DataFrame) -> None:
     differences = ablation.variant_contrasts(ablation_table(finished_runs(study)), rows)
+    differences = differences[differences["measure"] == "accuracy"]
     ax = ablation_plots.plot_differences(differences)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["ResNet alone", "without mixtures"]
     drawn = [float(x) for container in ax.containers for x in container.lines[0].get_xdata()]

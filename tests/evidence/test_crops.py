@@ -128,5 +128,6 @@ def test_contrasts_of_a_study():
         "seeds": 3,
     }
     row |= {"difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_holm": 0.4, "runs": "a b"}
+    row |= {"measure": "accuracy", "crossed_low": -0.1, "crossed_high": 0.1, "p_crossed_holm": 1, "detectable": 0.1}
     rows = pd.DataFrame([{**row, "contrast": contrast} for contrast in ("crop", "variant", "pipeline")])
     assert crops.crop_contrasts(rows)["contrast"].tolist() == ["crop", "pipeline"]

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 from sklearn.metrics import mutual_info_score
 
 from fermoe.errors import UserError
@@ -40,7 +41,7 @@ from fermoe.evidence.gates import (
     top_k_load,
 )
 from fermoe.files import write_csv
-from fermoe.paper import rules
+from fermoe.paper import part_rules
 from fermoe.stats import wilson_interval
 from fermoe.study.tables import read_tables, rebuild_tables
 from fermoe.training.config import TrainConfig
@@ -355,7 +356,7 @@ def test_the_file_is_read_by_the_claims_rule(study, table):
     text = (study / "tables" / "experts.csv").read_text().splitlines()
     assert ",top1_load,0," in text[1]
     for tables in (read_tables(study), {"experts": table}):
-        verdict = rules.experts(tables)
+        verdict = part_rules.experts(tables)
         assert verdict.verdict == "not tested"
         assert "2 seed(s), 3 needed" in verdict.reason
 
@@ -396,7 +397,7 @@ def test_seeds_are_compared_within_a_setting(study):
 
 def rows_of(values):
     """Rows of one measure: (variant, seed, value)."""
-    start = {"dataset": "d", "protocol": "audited", "crop": "none", "pipeline": "p", "mixture": "cnn"}
+    start = {"dataset": "d", "protocol": "audited", "crop": "none", "pipeline": "p", "twins": "kept", "mixture": "cnn"}
     measures = ({"variant": v, "seed": s, "measure": "gate_entropy", "value": x} for v, s, x in values)
     return pd.DataFrame([{**start, **row} for row in measures])
 
@@ -411,13 +412,16 @@ def test_means_over_seeds():
     assert math.isnan(found.at["balanced_gate", "ci_low"])
 
 
-def test_variants_are_compared_seed_by_seed():
-    values = [("full", 0, 0.2), ("full", 1, 0.6), ("balanced_gate", 0, 0.3), ("balanced_gate", 1, 0.7)]
-    values += [("balanced_gate", 2, 0.0), ("dense_gate", 1, 0.1)]
+def test_variants_are_compared_on_the_seeds_both_have():
+    full, balanced = [0.2, 0.6, 0.4], [0.3, 0.75, 0.5]
+    values = [("full", s, x) for s, x in enumerate(full)] + [("balanced_gate", s, x) for s, x in enumerate(balanced)]
+    values += [("balanced_gate", 3, 0.0), ("dense_gate", 1, 0.1)]
     found = against(rows_of(values)).set_index("variant")
-    # The difference is the same in both seeds: its interval has no width, although the seeds differ.
+    interval = scipy.stats.ttest_ind(balanced, full, equal_var=False).confidence_interval()
     columns = ["seeds", "baseline", "value", "difference", "ci_low", "ci_high"]
-    assert found.loc["balanced_gate", columns].tolist() == pytest.approx([2, 0.4, 0.5, 0.1, 0.1, 0.1])
+    expected = [3, 0.4, np.mean(balanced), np.mean(balanced) - 0.4, interval.low, interval.high]
+    assert found.loc["balanced_gate", columns].tolist() == pytest.approx(expected)
+    assert math.isnan(found.at["dense_gate", "ci_low"])
     assert found.loc["dense_gate", columns[:4]].tolist() == pytest.approx([1, 0.6, 0.1, -0.5])
     assert len(found) == 2
     assert against(rows_of(values[:2])).empty

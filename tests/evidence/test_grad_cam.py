@@ -1,6 +1,7 @@
 """Grad-CAM against a closed form and a plain loop; measures against hand-made maps, boxes and predictors."""
 
 import dataclasses
+import itertools
 
 import cv2
 import numpy as np
@@ -468,18 +469,63 @@ def test_a_map_that_ignores_the_weights_is_found_out(monkeypatch):
     np.testing.assert_allclose(same, 1, atol=1e-6)
 
 
+NONE = (np.nan, np.nan, np.nan)
+
+
 @pytest.mark.parametrize(
-    ("numbers", "expected"),
+    ("random", "other", "expected"),
     [
-        ((0.1, -0.1, 0.3), "changes"),
-        ((0.9, 0.8, 1.0), "does not change"),
-        ((0.5, 0.2, 0.8), "undecided"),
-        ((0.9, np.nan, np.nan), "undecided"),
-        ((np.nan, np.nan, np.nan), "no maps"),
+        ((0.1, -0.1, 0.3), (0.6, 0.5, 0.7), "learned"),
+        ((0.1, -0.1, 0.3), (0.2, 0.1, 0.3), "no better than random weights"),
+        ((0.1, -0.1, 0.3), (0.4, 0.2, 0.6), "undecided"),
+        ((0.1, -0.1, 0.3), NONE, "changes"),  # one training: no positive control
+        ((0.9, 0.8, 1.0), (0.9, 0.8, 1.0), "does not change"),
+        ((0.5, 0.2, 0.8), (0.9, 0.8, 1.0), "undecided"),
+        ((0.9, np.nan, np.nan), NONE, "undecided"),
+        (NONE, NONE, "no maps"),
     ],
 )
-def test_verdicts(numbers, expected):
-    assert faithfulness.weights_verdict(*numbers) == expected
+def test_verdicts(random, other, expected):
+    assert faithfulness.weights_verdict(random, other) == expected
+
+
+def test_the_cascade_draws_one_more_part_at_a_time_and_ends_with_all_of_them():
+    trained = run_of(network())
+    own = trained.model.state_dict()
+    untouched = []
+    for last in range(1, len(faithfulness.CASCADE) + 1):
+        parts = [part for name in faithfulness.CASCADE[:last] for part in faithfulness._PARTS[name]]
+        drawn = redrawn(trained, 1, parts).model.state_dict()
+        untouched.append({name for name in own if own[name].ndim > 1 and torch.equal(drawn[name], own[name])})
+    assert untouched[0] == {name for name in own if own[name].ndim > 1 and not name.startswith("head.")}
+    assert all(later < earlier for earlier, later in itertools.pairwise(untouched))
+    assert not untouched[-1]
+
+
+def test_the_backbones_map_ends_the_cascade_where_random_weights_are():
+    trained, images = run_of(network("backbone")), pictures(6)
+    targets = trained.predict(images).logits.argmax(1).numpy()
+    layers = [target_layer(trained.model, "resnet")]
+    maps = layer_maps(trained, images, layers, targets.tolist())
+    found = faithfulness.cascade_correlations(trained, images, layers, maps, targets)
+    assert found.shape == (1, 4)
+    everything = faithfulness.random_weights_correlations(trained, images, layers, maps, targets, draws=3)
+    assert found[0, -1] == pytest.approx(np.nanmean(everything))
+    assert found[0, 0] == found[0, 2]  # it has neither mixtures nor a fusion
+
+
+def test_imputed_pixels_are_the_mean_of_their_neighbours_and_the_others_stay():
+    images = torch.full((2, 3, 12, 12), 0.25)
+    images[:, :, :, 6:] = 0.75
+    order = np.tile(np.arange(144).reshape(12, 12)[4:8, 4:8].ravel(), (2, 1))
+    order = np.concatenate([order, np.setdiff1d(np.arange(144), order[0])[None].repeat(2, 0)], axis=1)
+    filled = faithfulness.impute(images, order, 16 / 144)
+    inside = torch.zeros(12, 12, dtype=torch.bool)
+    inside[4:8, 4:8] = True
+    assert torch.equal(filled[:, :, ~inside], images[:, :, ~inside])
+    across = filled[:, :, 4:8, 4:8].mean(dim=(0, 1, 2))
+    assert 0.25 < across[0] < across[1] < across[2] < across[3] < 0.75  # a slope, and no patch of one colour
+    assert torch.equal(filled, faithfulness.impute(images, order, 16 / 144))
 
 
 # Runs and table
@@ -528,12 +574,42 @@ def test_the_table(finished, evidence):
             assert rows.at[(group, "mouth_ratio"), "value"] == pytest.approx(share.mean() / area.mean())
             assert rows.at[(group, "face_ratio"), "value"] == pytest.approx(1)
     assert rows.at[("all", "faithfulness_gain"), "value"] == pytest.approx(item.removal.gain().mean())
+    assert rows.at[("all", "road_gain"), "value"] == pytest.approx(item.imputed.gain().mean())
+    assert rows.at[("all", "cascade_4_extractors"), "value"] == pytest.approx(item.cascade[3])
+    assert "other_training_correlation" not in set(table["measure"])  # there is one training
     row = rows.loc[("all", "random_weights_correlation")]
     assert row["value"] == pytest.approx(np.nanmean(item.redrawn))
     assert row["ci_low"] < row["value"] < row["ci_high"]
     known = table.dropna(subset=["ci_low", "ci_high"])
     assert (known["ci_low"] <= known["value"] + 1e-9).all()
     assert (known["value"] <= known["ci_high"] + 1e-9).all()
+
+
+def test_the_maps_of_two_trainings_are_compared_where_both_predict_the_same_class(evidence):
+    again = [dataclasses.replace(item, run={**item.run, "seed": 1, "run": "again"}) for item in evidence]
+    other = dataclasses.replace(
+        again[2], predicted=np.where(np.arange(14) < 4, again[2].predicted, 6 - again[2].predicted)
+    )
+    table = grad_cam.grad_cam_table([*evidence, *again[:2], other, *again[3:]], resamples=200)
+    rows = table[(table["measure"] == "other_training_correlation") & (table["run"] == "a-run")].set_index("layer")
+    for item in evidence:
+        row = rows.loc[item.layer.name]
+        used = ~is_empty(item.maps)
+        if item is evidence[2]:
+            used &= item.predicted == other.predicted
+        assert row["images"] == used.sum()
+        if used.any():
+            assert row["value"] == pytest.approx(1)  # the same maps
+
+
+def test_answers_from_before_the_cascade_are_read_without_it(evidence):
+    content = {name: value for name, value in grad_cam.pack(evidence).items() if "imputed" not in name}
+    content = {name: value for name, value in content.items() if "cascade" not in name}
+    found = grad_cam.unpack(content)
+    assert all(item.imputed is None and item.cascade is None for item in found)
+    measures = set(grad_cam.grad_cam_table(found, resamples=50)["measure"])
+    assert "faithfulness_gain" in measures
+    assert not {name for name in measures if name.startswith(("road", "cascade"))}
 
 
 def test_the_table_is_the_same_again_and_whatever_else_is_in_it(finished, evidence):

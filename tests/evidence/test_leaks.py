@@ -50,6 +50,35 @@ def test_leaving_the_leaked_images_out_by_hand_gives_the_table(tmp_path: Path) -
         assert 0 < row["ci_low"] < row["difference"] < row["ci_high"]
 
 
+def test_the_standardised_effect_is_the_mean_of_the_classes_own(tmp_path: Path) -> None:
+    """Leaked images of an easy class: the plain difference is the class's, and no leak's."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(3000) % 3
+    inside = (labels == 0) & (rng.random(3000) < 0.5)
+    correct = rng.random(3000) < np.where(labels == 0, 0.9, 0.4)
+    leaked = pd.DataFrame({"image": [f"i{k:03}" for k in np.flatnonzero(inside)], "kind": "identical"})
+    row = leak_table([a_run(tmp_path, correct)], leaked).iloc[0]
+    by_class = [correct[labels == c].mean() - correct[(labels == c) & ~inside].mean() for c in range(3)]
+    assert row["standardised"] == pytest.approx(np.mean(by_class))
+    assert row["std_low"] < 0 < row["std_high"]
+    assert row["ci_low"] > 0.03  # without standardising, the easy class looks like a leak
+
+
 def test_without_leaks_there_is_no_row(tmp_path: Path) -> None:
     nothing = pd.DataFrame({"image": [], "kind": []})
     assert leak_table([a_run(tmp_path, np.ones(9, bool))], nothing).empty
+
+
+def test_the_causal_effect_is_what_the_same_training_without_twins_gets_less(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    kept, apart = (rng.random(600) < share for share in (0.7, 0.6))
+    runs = [a_run(tmp_path / twins, right) for twins, right in (("kept", kept), ("apart", apart))]
+    for run, twins in zip(runs, ("kept", "apart"), strict=True):
+        run.result["parameters"]["twins"] = twins  # type: ignore[index]
+        run.result["run"] = twins  # type: ignore[index]
+    leaked = pd.DataFrame({"image": [f"i{k:03}" for k in range(90)], "kind": ["identical"] * 60 + ["near"] * 30})
+    table = leak_table(runs, leaked).set_index(["run", "leaks"])
+    row = table.loc[("kept", "identical")]
+    assert row["causal"] == pytest.approx(kept.mean() - apart.mean())
+    assert row["causal_low"] < row["causal"] < row["causal_high"]
+    assert table["causal"].notna().sum() == 1

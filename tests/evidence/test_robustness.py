@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 
 from fermoe.data.perturbations import PERTURBATIONS
 from fermoe.evidence import robustness
 from fermoe.evidence.robustness import (
     TABLE,
     Outcomes,
-    between_seeds,
+    means_table,
     measure,
+    regrouped,
     robustness_table,
     runs_to_compare,
 )
 from fermoe.evidence.table import ANSWERS
-from fermoe.paper import rules
-from fermoe.paper.rules import NOT_TESTED
+from fermoe.paper import part_rules
+from fermoe.paper.verdicts import NOT_TESTED
 from fermoe.plots import robustness as robustness_plots
 from fermoe.plots.style import variant_name
 from fermoe.training.config import TrainConfig
@@ -86,8 +87,10 @@ def test_a_variant_without_a_seed_of_the_full_network_stands_alone() -> None:
 
 def test_a_single_seed_and_missing_variants_leave_c7_not_tested() -> None:
     runs = [a_run("full", 0), a_run("no_moe", 0)]
-    table = robustness_table(answers([[0.9, 0.8], [0.9, 0.2]], runs), runs)
-    verdict = rules.robustness({"robustness": table})
+    table = means_table(answers([[0.9, 0.8], [0.9, 0.2]], runs), runs)
+    assert table["difference"].notna().all()
+    assert table[["crossed_low", "seeds_low", "p_crossed", "p_equal", "detectable"]].isna().all(axis=None)
+    verdict = part_rules.robustness({"robustness_means": table})
     assert verdict.verdict == NOT_TESTED
     assert "1 seed(s)" in verdict.reason
 
@@ -110,18 +113,58 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
         robustness_table(answers([[0.9, 0.8]] * 2, twice), twice)
 
 
-def test_two_trainings_of_one_variant_are_compared_pair_by_pair() -> None:
-    runs = [a_run("full", 0), a_run("backbone", 0), a_run("backbone", 1), a_run("backbone", 2)]
-    outcomes = answers([[0.9, 0.8, 0.7], [0.9, 0.8, 0.8], [0.9, 0.8, 0.8], [0.9, 0.1, 0.8]], runs)
-    outcomes.predicted[2] = outcomes.predicted[1]
-    outcomes.predicted[3, [0, 2]] = outcomes.predicted[1, [0, 2]]  # seed 2 differs under gamma alone
-    (row,) = between_seeds(outcomes, runs).itertuples()  # the full network has one seed: no pair
-    assert (row.variant, row.pairs, row.conditions) == ("backbone", 3, 6)
-    assert row.clearly_different == 2  # seed 2 under gamma, against either of the others
+def six(light: float, camera: float = 0.7) -> tuple[Outcomes, list[FinishedRun]]:
+    """Three trainings of each of two networks, of which one has this accuracy under gamma, and the other 0.7."""
+    runs = [a_run(variant, seed) for variant in ("full", "no_moe") for seed in (0, 1, 2)]
+    return answers([[0.9, 0.7, 0.7]] * 3 + [[0.9, light, camera]] * 3, runs), runs
+
+
+def test_the_mean_loss_is_counted_in_three_ways_over_occlusion_and_light_alone() -> None:
+    outcomes, runs = six(light=0.5, camera=0.1)
+    table = means_table(outcomes, runs).set_index("drop")
     share = outcomes.correct.mean(axis=2)
-    drops = 1 - share[1:, 1:] / share[1:, :1]
-    expected = np.mean([np.abs(drops[i] - drops[j]) for i, j in itertools.combinations(range(3), 2)])
-    assert row.mean_difference == pytest.approx(expected)
+    clean, dark = share[:, 0], share[:, 1]  # blur is the camera's
+    ways = {"absolute": clean - dark, "corrected": (clean - dark) / (clean - 1 / 5), "relative": 1 - dark / clean}
+    for way, drops in ways.items():
+        row = table.loc[way]
+        assert row["difference"] == pytest.approx(drops[3:].mean() - drops[:3].mean(), abs=1e-12)
+        assert (row["full"], row["value"]) == pytest.approx((drops[:3].mean(), drops[3:].mean()), abs=1e-12)
+        assert row["ci_low"] < row["difference"] < row["ci_high"]
+        assert row["crossed_low"] < row["ci_low"]  # other trainings are one more thing that could differ
+        expected = scipy.stats.ttest_ind(drops[3:], drops[:3], equal_var=False).confidence_interval()
+        assert (row["seeds_low"], row["seeds_high"]) == pytest.approx((expected.low, expected.high))
+    assert set(table["conditions"]) == {1}
+    assert (table["crossed_low"] > 0).all()
+
+
+def test_a_network_thrown_back_to_chance_has_lost_all_it_had_above_it_however_good_it_was() -> None:
+    runs = [a_run(variant, seed) for variant in ("full", "backbone") for seed in (0, 1, 2)]
+    outcomes = answers([[0.9, 0.2]] * 3 + [[0.6, 0.2]] * 3, runs)
+    table = means_table(outcomes, runs).set_index("drop")
+    assert table.loc["corrected", ["full", "value"]].tolist() == pytest.approx([1, 1], abs=0.07)
+    assert table.at["relative", "difference"] < -0.08  # the better network seems to lose more
+    assert table.at["absolute", "difference"] < -0.25
+
+
+def test_the_control_regroups_the_same_trainings_under_the_same_conditions() -> None:
+    outcomes, runs = six(light=0.3, camera=0.1)
+    (row,) = regrouped(outcomes, runs).itertuples()
+    assert (row.variant, row.seeds, row.conditions, row.clearly_different) == ("no_moe", 3, 1, 1)
+    assert row.regroupings == 9  # C(6, 3) / 2 ways, and one of them is the true one
+    table = robustness_table(outcomes, runs).set_index(["variant", "perturbation"])
+    assert table.at[("no_moe", "gamma"), "diff_low"] > 0
+    assert regrouped(outcomes, runs, groups=("camera",)).at[0, "conditions"] == 1
+    same, runs = six(light=0.7)
+    (row,) = regrouped(same, runs).itertuples()
+    assert row.p > 0.1
+    assert row.clearly_different <= row.most_by_chance or row.clearly_different == 0
+
+
+def test_with_many_trainings_regroupings_are_drawn_and_the_true_one_is_counted() -> None:
+    groupings = robustness._groupings(5, seed=0)
+    assert len(groupings) == len(set(groupings)) == 1 + robustness.REGROUPINGS
+    assert groupings[0] == frozenset(range(5))
+    assert all(len(one) == 5 and 0 in one for one in groupings)
 
 
 def test_intervals_agree_with_a_bootstrap_done_image_by_image() -> None:
@@ -153,10 +196,13 @@ def test_without_runs_or_perturbations_the_table_is_empty_and_c7_not_tested() ->
     runs = [a_run("full", 0)]
     table = robustness_table(answers([[0.9]], runs), runs)
     assert table.empty
-    assert rules.robustness({"robustness": table}).verdict == NOT_TESTED
+    none = means_table(answers([[0.9]], runs), runs)
+    assert none.empty
+    assert part_rules.robustness({"robustness_means": none}).verdict == NOT_TESTED
     nobody = measure([], 10)
     assert robustness_table(nobody, []).empty
-    assert between_seeds(nobody, []).empty
+    assert means_table(nobody, []).empty
+    assert regrouped(nobody, []).empty
 
 
 def test_only_runs_of_the_setting_most_variants_share_are_compared() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fermoe.evidence.selection import selection_table, split_half_optimism
+from fermoe import stats
+from fermoe.evidence.selection import full_size_optimism, selection_table, split_half_optimism
 from fermoe.training.predictions import predictions_table, write_predictions
 from fermoe.training.runs import FinishedRun
 from tests.helpers.runs import made_up
@@ -52,6 +53,26 @@ def test_a_handful_of_images_has_an_interval_without_a_warning(images: int) -> N
     assert 0 <= low <= high <= 1
 
 
+def test_at_full_size_epochs_of_one_accuracy_are_flattered_by_the_luck_of_the_best() -> None:
+    rng = np.random.default_rng(3)
+    one = np.arange(2000) < 1200
+    correct = np.stack([rng.permutation(one) for _ in range(5)])
+    mean, low, high = full_size_optimism(correct, rng)
+    expected = stats.best_of_epochs_optimism([0.6] * 5, 2000, correlation=0, rng=rng)
+    assert (mean, low, high) == pytest.approx(expected, rel=0.1, abs=0.001)
+    assert split_half_optimism(correct, rng, resamples=2)[0] > mean  # halves are noisier
+
+
+def test_at_full_size_an_epoch_far_ahead_is_chosen_honestly_and_its_luck_cancels() -> None:
+    rng = np.random.default_rng(4)
+    correct = rng.random((3, 1500)) < np.array([0.3, 0.7, 0.4])[:, None]
+    mean, low, high = full_size_optimism(correct, rng)
+    assert mean == pytest.approx(0, abs=0.001)
+    assert low < 0 < high
+    with pytest.raises(ValueError, match="more images than epochs"):
+        full_size_optimism(correct.T, rng)
+
+
 @pytest.mark.parametrize("shape", [(10,), (20, 5), (1, 1)])
 def test_swapped_axes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="more images than epochs"):
@@ -71,3 +92,4 @@ def test_the_table_has_the_published_runs_that_kept_their_epochs(tmp_path: Path)
     runs = [FinishedRun(run.directory, {**run.result, "best_epoch": 2}) for run in runs]
     (row,) = selection_table(runs).itertuples()
     assert (row.run, row.epochs, row.images, row.selected, row.optimism) == ("r", 2, 60, 1.0, 0.0)
+    assert (row.full_size, row.full_low, row.full_high) == (0, 0, 0)

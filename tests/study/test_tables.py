@@ -8,7 +8,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest, ttest_ind
 
 from fermoe.evidence import robustness
 from fermoe.evidence.ablation import ablation_table
@@ -48,10 +48,11 @@ def test_accuracy_rows_name_their_runs_and_equal_the_predictions(tmp_path: Path)
 
 
 def test_a_single_seed_is_compared_by_mcnemar_and_several_by_their_mean(tmp_path: Path) -> None:
-    full = [make_run(tmp_path, accuracy=0.9, seed=seed) for seed in (0, 1)]
-    backbone = [make_run(tmp_path, accuracy=0.5, variant="backbone", seed=seed) for seed in (0, 1)]
+    full = [make_run(tmp_path, accuracy=0.9, seed=seed) for seed in (0, 1, 2)]
+    backbone = [make_run(tmp_path, accuracy=0.5, variant="backbone", seed=seed) for seed in (0, 1, 2)]
     lone = make_run(tmp_path, accuracy=0.6, variant="no_moe", seed=1)
-    table = ablation_table(finished_runs(tmp_path)).set_index("alternative")
+    table = ablation_table(finished_runs(tmp_path))
+    table = table[table["measure"] == "accuracy"].set_index("alternative")
     assert set(table.index) == {"backbone", "no_moe"}
     assert (table["baseline"] == "full").all()
 
@@ -59,9 +60,9 @@ def test_a_single_seed_is_compared_by_mcnemar_and_several_by_their_mean(tmp_path
         [correct(tmp_path, b).mean() - correct(tmp_path, f).mean() for f, b in zip(full, backbone, strict=True)]
     )
     assert table.at["backbone", "difference"] == pytest.approx(difference)
-    assert table.at["backbone", "seeds"] == 2
+    assert table.at["backbone", "seeds"] == 3
     shares = ([correct(tmp_path, run).mean() for run in runs] for runs in (backbone, full))
-    over_seeds = ttest_rel(*shares).confidence_interval()
+    over_seeds = ttest_ind(*shares, equal_var=False).confidence_interval()
     assert table.loc["backbone", ["seeds_low", "seeds_high"]].tolist() == pytest.approx(
         [over_seeds.low, over_seeds.high]
     )
@@ -95,7 +96,7 @@ def test_protocols_are_compared_each_with_its_own_input_without_augmentation(tmp
     make_run(tmp_path, augmentation="augment")
     make_run(tmp_path, normalisation="bgr_unit")
     table = ablation_table(finished_runs(tmp_path))
-    (row,) = table[table["contrast"] == "protocol"].itertuples()
+    (row,) = table[(table["contrast"] == "protocol") & (table["measure"] == "accuracy")].itertuples()
     assert row.runs == f"{published} {audited}"
 
 
@@ -110,7 +111,7 @@ def test_networks_tested_otherwise_than_trained_are_a_contrast_of_their_own(tmp_
 def test_the_published_mismatch_is_compared_with_the_same_protocol_tested_cropped(tmp_path: Path) -> None:
     make_run(tmp_path, dataset="fer2013", protocol="published", crop="blazeface")
     make_run(tmp_path, dataset="fer2013", protocol="published", crop="blazeface", test_crop="blazeface")
-    (row,) = ablation_table(finished_runs(tmp_path)).itertuples()
+    row = ablation_table(finished_runs(tmp_path)).iloc[0]
     assert (row.contrast, row.baseline, row.alternative) == ("test_crop", "blazeface", "none")
 
 
@@ -286,6 +287,25 @@ def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to
     assert shown["p holm"].tolist() == ["<0.0001", "0.3500"]
     both = pd.concat([table, table.assign(dataset="rafdb")])
     assert "dataset" in readable(both)
+
+
+def test_a_printed_table_has_a_column_for_every_view_of_a_difference_and_an_interval_for_every_measure() -> None:
+    row = {"measure": "accuracy", "difference": 0.02, "ci_low": 0.01, "ci_high": 0.03, "p_value": 0.1, "p_crossed": 0.2}
+    row |= {"seeds_low": -0.01, "seeds_high": 0.05, "crossed_low": -0.02, "crossed_high": 0.06, "p_crossed_holm": 0.3}
+    (shown,) = readable(pd.DataFrame([{**row, "p_equal": 0.9, "detectable": 0.04}])).to_dict("records")
+    assert shown == {
+        "measure": "accuracy",
+        "difference, points": "2.00 [1.00, 3.00]",
+        "p crossed holm": "0.3000",
+        "p equal": "0.9000",
+        "detectable, points": "4.00",
+        "over trainings and images": "[-2.00, 6.00]",
+        "over trainings": "[-1.00, 5.00]",
+    }
+    row = {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "macro_f1": 0.3, "f1_low": 0.2, "f1_high": 0.35}
+    shown = readable(pd.DataFrame([row, {**row, "f1_low": np.nan, "f1_high": np.nan}]))
+    assert shown["accuracy, %"].tolist() == ["50.00 [40.00, 60.00]"] * 2
+    assert shown["macro f1, %"].tolist() == ["30.00 [20.00, 35.00]", "30.00"]
 
 
 def test_a_printed_share_without_an_interval_is_in_per_cent_and_a_missing_one_stays_empty() -> None:

@@ -28,7 +28,7 @@ from fermoe.training import inference, train
 from fermoe.training.config import TrainConfig
 from fermoe.training.feed import load_data
 from fermoe.training.predictions import probabilities_of
-from fermoe.training.runs import finished_runs, read_result
+from fermoe.training.runs import FinishedRun, finished_runs, read_result
 from fermoe.training.train import Trainer
 from tests.helpers import trees
 from tests.helpers.runs import OPTIONS, quietly
@@ -595,14 +595,26 @@ def test_the_run_id_names_the_run_and_hashes_every_parameter_but_the_place() -> 
     assert base.run_id.startswith("rafdb-audited-full-none-imagenet-seed0-")
     assert dataclasses.replace(base, root="/elsewhere").run_id == base.run_id
     changes: list[dict[str, Any]] = [
-        {"protocol": "published"}, {"variant": "no_moe"}, {"crop": "blazeface"}, {"augmentation": "augment"},
+        {"protocol": "published", "twins": None}, {"variant": "no_moe"}, {"crop": "blazeface"},
+        {"augmentation": "augment"},
         {"seed": 1}, {"epochs": 14}, {"patience": 4}, {"batch_size": 16}, {"learning_rate": 1e-3}, {"decay": 0.9},
         {"label_smoothing": 0.0}, {"weights": "imagenet"}, {"model": "paper"}, {"skip_unreadable": True},
         {"normalisation": "vggface2"}, {"dataset": "fer2013"}, {"dataset": "synthetic", "dataset_options": {"seed": 1}},
+        {"twins": "kept"},
     ]  # fmt: skip
     ids = [dataclasses.replace(base, **change).run_id for change in changes]
     assert len({base.run_id, *ids}) == len(changes) + 1
     assert all("/" not in run_id and " " not in run_id for run_id in ids)
+
+
+def test_runs_from_before_there_was_a_choice_kept_their_twins_and_are_the_runs_that_are_told_to() -> None:
+    today = TrainConfig(dataset="fer2013", twins="kept")
+    stored = {name: value for name, value in today.parameters().items() if name != "twins"}
+    found = FinishedRun(Path("nowhere"), {"run": "r", "parameters": stored})
+    assert (found.config.twins, found.key["twins"]) == ("kept", "kept")
+    assert found.config.run_id == today.run_id
+    apart = TrainConfig(dataset="fer2013")
+    assert FinishedRun(Path("nowhere"), {"run": "r", "parameters": apart.parameters()}).config.twins == "apart"
 
 
 # Results on disk

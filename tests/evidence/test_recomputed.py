@@ -1,0 +1,157 @@
+"""The tables of the committed FER-2013 runs, computed again in plain NumPy from the predictions: to 1e-9.
+
+Nothing of the library's statistics is used here: loops over classes, seeds and draws, and SciPy's t distribution.
+What is drawn at random agrees to its Monte-Carlo error.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as students
+
+from fermoe.evidence.ablation import ablation_table
+from fermoe.evidence.accuracy import accuracy_table
+from fermoe.evidence.leaks import leak_table
+from fermoe.study import archive
+from fermoe.training.runs import FinishedRun, finished_runs
+
+PACK = Path(__file__).resolve().parents[2] / "results" / "fer2013-long-miniature"
+CLASSES, SEEDS = 7, (0, 1, 2)
+pytestmark = pytest.mark.skipif(not (PACK / "runs.tar.xz").exists(), reason="needs the committed runs of FER-2013")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[FinishedRun]:
+    """The audited full network and backbone without augmentation."""
+    folder = tmp_path_factory.mktemp("pack")
+    shutil.copy(PACK / "runs.tar.xz", folder)
+    archive.unpack(folder)
+    return [
+        run
+        for run in finished_runs(folder)
+        if run.config.variant in ("full", "backbone")
+        and (run.config.protocol, run.config.pipeline) == ("audited", "imagenet")
+    ]
+
+
+@pytest.fixture(scope="module")
+def answers(runs: list[FinishedRun]) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+    """(labels, predicted) by variant and seed, read with the csv module."""
+    found = {}
+    for run in runs:
+        with (run.directory / "predictions.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = (np.array([int(row[name]) for row in rows]) for name in ("label", "predicted"))
+        found[run.config.variant, run.config.seed] = tuple(columns)
+    return found
+
+
+def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Accuracy, mean recall, mean F1 and every recall, class by class; drawn images may lack no class here."""
+    recall, f1 = [], []
+    for c in range(CLASSES):
+        hits = np.sum((labels == c) & (predicted == c))
+        recall.append(hits / np.sum(labels == c))
+        precision = hits / max(np.sum(predicted == c), 1)
+        f1.append(2 * precision * recall[-1] / (precision + recall[-1]) if hits else 0.0)
+    names = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    return {
+        "accuracy": float(np.mean(labels == predicted)),
+        "balanced_accuracy": float(np.mean(recall)),
+        "macro_f1": float(np.mean(f1)),
+        **{f"recall_{name}": float(value) for name, value in zip(names, recall, strict=True)},
+    }
+
+
+@pytest.fixture(scope="module")
+def table(runs: list[FinishedRun]) -> pd.DataFrame:
+    return ablation_table(runs).set_index("measure")
+
+
+def test_the_three_measures_of_every_run(runs, answers) -> None:
+    found = accuracy_table(runs)
+    for row in found[found["split"] == "test"].itertuples():
+        expected = scores(*answers[row.variant, row.seed])
+        for measure in ("accuracy", "balanced_accuracy", "macro_f1"):
+            assert getattr(row, measure) == pytest.approx(expected[measure], abs=1e-9)
+        assert row.balanced_low < row.balanced_accuracy < row.balanced_high
+        assert row.f1_low < row.macro_f1 < row.f1_high
+
+
+def test_paired_differences_of_every_measure_and_welchs_interval(table: pd.DataFrame, answers) -> None:
+    full, backbone = ([scores(*answers[variant, seed]) for seed in SEEDS] for variant in ("full", "backbone"))
+    assert len(table) == 10
+    for measure, row in table.iterrows():
+        a, b = (np.array([one[measure] for one in side]) for side in (full, backbone))
+        assert row["difference"] == pytest.approx(b.mean() - a.mean(), abs=1e-9)
+        assert row["baseline_value"] == pytest.approx(a.mean(), abs=1e-9)
+        va, vb = (np.sum((x - x.mean()) ** 2) / 2 / 3 for x in (a, b))
+        half = students.ppf(0.975, (va + vb) ** 2 / (va**2 / 2 + vb**2 / 2)) * np.sqrt(va + vb)
+        ends = (b.mean() - a.mean() - half, b.mean() - a.mean() + half)
+        assert (row["seeds_low"], row["seeds_high"]) == pytest.approx(ends, abs=1e-9)
+
+
+def test_the_crossed_interval_equivalence_and_detectable_difference_to_monte_carlo_error(table, answers) -> None:
+    rng, draws = np.random.default_rng(11), 1500
+    measures = ("accuracy", "balanced_accuracy", "macro_f1")
+    means = {measure: np.empty(draws) for measure in measures}
+    size = len(answers["full", 0][0])
+    for k in range(draws):
+        images = rng.integers(0, size, size)
+        sides = {}
+        for variant in ("full", "backbone"):
+            drawn = [scores(*(x[images] for x in answers[variant, s])) for s in rng.integers(0, 3, 2)]
+            sides[variant] = {m: np.mean([one[m] for one in drawn]) for m in measures}
+        for m in measures:
+            means[m][k] = sides["backbone"][m] - sides["full"][m]
+    for m in measures:
+        error, row = means[m].std(ddof=1), table.loc[m]
+        parts = [np.var([scores(*answers[v, s])[m] for s in SEEDS], ddof=1) / 3 for v in ("full", "backbone")]
+        df = error**4 / sum(part**2 / 2 for part in parts)
+        half = students.ppf(0.975, df) * error
+        tolerance = 0.12 * half  # twice the 2.4 % of two such errors, and what they do to the degrees of freedom
+        assert row["crossed_low"] == pytest.approx(row["difference"] - half, abs=tolerance)
+        assert row["crossed_high"] == pytest.approx(row["difference"] + half, abs=tolerance)
+        sizes = students.ppf(0.975, df) + students.ppf(0.8, df)
+        assert row["detectable"] == pytest.approx(sizes * error, rel=0.12)
+        p = students.sf((0.01 - abs(row["difference"])) / error, df)
+        assert row["p_equal"] == pytest.approx(p, abs=0.03)
+
+
+def test_intervals_over_images_are_those_of_resampled_predictions(table: pd.DataFrame, answers) -> None:
+    rng, found = np.random.default_rng(12), []
+    size = len(answers["full", 0][0])
+    for _ in range(600):
+        images = rng.integers(0, size, size)
+        sides = [
+            np.mean([scores(*(x[images] for x in answers[variant, s]))["macro_f1"] for s in SEEDS])
+            for variant in ("full", "backbone")
+        ]
+        found.append(sides[1] - sides[0])
+    row = table.loc["macro_f1"]
+    assert row["ci_high"] - row["ci_low"] == pytest.approx(np.ptp(np.quantile(found, [0.025, 0.975])), rel=0.15)
+
+
+def test_the_leaks_and_their_effect_within_classes(runs: list[FinishedRun], answers) -> None:
+    leaked = pd.read_csv(PACK / "tables" / "leaked_images.csv")
+    found = leak_table(runs, leaked)
+    names = {kind: set(leaked["image"][leaked["kind"].isin(kind.split(" or "))]) for kind in found["leaks"].unique()}
+    assert {kind: len(images) for kind, images in names.items()} == {"identical": 568, "identical or near": 851}
+    known = {run.name: run for run in runs}
+    for row in found.itertuples():
+        labels, predicted = answers[row.variant, row.seed]
+        right = labels == predicted
+        inside = np.array([image in names[row.leaks] for image in known[row.run].predictions["image"]])
+        assert row.difference == pytest.approx(right.mean() - right[~inside].mean(), abs=1e-9)
+        gain = sum(
+            np.mean(labels == c) * (right[labels == c].mean() - right[(labels == c) & ~inside].mean())
+            for c in range(CLASSES)
+        )
+        assert row.standardised == pytest.approx(gain, abs=1e-9)
+        assert row.std_low < gain < row.std_high
