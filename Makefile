@@ -17,7 +17,7 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
-	$(BIN)/python -m fermoe.study.notebooks refresh notebooks/*.ipynb
+	$(BIN)/python -m fermoe.study.notebooks notebooks/*.ipynb
 
 lock:  ## resolve pyproject.toml again (needs uv); pins that still fit stay
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \

@@ -24,6 +24,8 @@ CHUNK = 2 * 2**20
 PIECE = 2**17
 # Maps up to so many elements, of all pictures, are pooled by PyTorch: more calls would cost more than they save.
 SMALL = 2**15
+# Up to so many pixels a map's 1×1 convolution is a matrix product.
+SMALL_MAP = 4 * 4
 # oneDNN computes channels by sixteen.
 FEW = 16
 # In evaluation a CPU is given large pictures a few at a time, whose maps then stay near it.
@@ -231,7 +233,20 @@ class FastResNet(_Folding, ResNet):
             _FOLDED.reset(token)
 
 
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`; a 1×1 convolution of a small map is one matrix product, up to twice as fast on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows, columns = self.stride
+        pixels = -(-input.shape[-2] // rows) * -(-input.shape[-1] // columns)
+        if input.device.type != "cpu" or self.kernel_size != (1, 1) or pixels > SMALL_MAP:
+            return super().forward(input)
+        x = input[:, :, ::rows, ::columns].permute(0, 2, 3, 1)  # no copy where the channels are last in memory
+        return F.linear(x, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 FAST: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: Conv2d,
     nn.Dropout: Dropout,
     nn.MaxPool2d: MaxPool2,
     Extractor: FastExtractor,

@@ -1,15 +1,20 @@
 """How notebooks are executed, and whether one was.
 
-python -m fermoe.study.notebooks execute NOTEBOOK EXECUTED PARAMETERS.yaml   one run of a study, in its own process
-python -m fermoe.study.notebooks refresh notebooks/*.ipynb                   the outputs that the repository keeps
+python -m fermoe.study.notebooks notebooks/*.ipynb   makes the outputs again that the repository keeps
+
+Little is imported here: every run of a study is a process that begins as a copy of one with this module in it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import ctypes
 import os
 import secrets
+import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -45,6 +50,25 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def execute_apart(notebook: str, executed: str, parameters: str, log: str, environment: Mapping[str, str]) -> None:
+    """`execute` as the whole of a process, in a session of its own; what it and its kernel say goes to the log."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    if sys.platform == "linux":
+        _die_with_parent()
+    os.environ.update(environment)
+    with open(log, "wb", buffering=0) as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    sys.exit(execute(notebook, executed, parameters))
+
+
+def _die_with_parent() -> None:
+    """On Linux, when the study is killed its runs get SIGTERM; their kernels watch for that themselves."""
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _kernel_config() -> Config:
@@ -97,8 +121,6 @@ def is_whole(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "execute":
-        sys.exit(execute(*sys.argv[2:]))
-    for name in sys.argv[2:]:
+    for name in sys.argv[1:]:
         print(name, flush=True)
         refresh(Path(name))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,13 @@ import yaml
 from tqdm import tqdm
 
 from fermoe.files import notebooks_dir, write_json, write_text
+from fermoe.study import notebooks
 from fermoe.study.plan import Run
 from fermoe.training.runs import read_result
+
+# Runs are forked from a process that has papermill in it and nothing else: importing it takes two seconds.
+_PROCESSES: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+_PROCESSES.set_forkserver_preload([notebooks.__name__])
 
 MOST_WORKERS = 8  # by default; each takes about a gigabyte of memory
 
@@ -59,7 +64,7 @@ class Runner:
         self.workers = workers
         self.timeout = timeout
         self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
-        self.children: set[subprocess.Popen[bytes]] = set()
+        self.children: set[BaseProcess] = set()
         self.stopping = threading.Event()
         self.slots = list(range(workers))
         self.lock = threading.Lock()
@@ -81,6 +86,7 @@ class Runner:
         self.stopping.set()
         with self.lock:
             for child in self.children:
+                assert child.pid is not None
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGTERM)
 
@@ -111,36 +117,28 @@ class Runner:
         parameters = run.directory / "parameters.yaml"
         write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
         log = log_of(run)
-        command = [sys.executable, "-m", "fermoe.study.notebooks", "execute"]
-        command += [str(notebooks_dir() / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
-        with log.open("wb") as output:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment(slot),
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+        files = [str(notebooks_dir() / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
+        child = _PROCESSES.Process(target=notebooks.execute_apart, args=(*files, str(log), self._environment(slot)))
+        with self.lock:
+            child.start()
+            self.children.add(child)
+        started = time.monotonic()
+        try:
+            while (code := _wait(child, 1.0)) is None:
+                if self.timeout is not None and time.monotonic() - started > 60 * self.timeout:
+                    end(child)
+                    return Outcome(run, f"took longer than {self.timeout:g} minutes and was stopped (see {log})")
+                bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
+        finally:
             with self.lock:
-                self.children.add(child)
-            started = time.monotonic()
-            try:
-                while (code := _wait(child, 1.0)) is None:
-                    if self.timeout is not None and time.monotonic() - started > 60 * self.timeout:
-                        end(child)
-                        return Outcome(run, f"took longer than {self.timeout:g} minutes and was stopped (see {log})")
-                    bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
-            finally:
-                with self.lock:
-                    self.children.discard(child)
+                self.children.discard(child)
         if code == 0 and run.made:
             write_text(run.seen, run.inputs)
             return Outcome(run)
         return _failure(run, code, log)
 
     def _environment(self, slot: int) -> dict[str, str]:
+        """What differs from the study's own environment in the run of a slot."""
         import torch
 
         threads = str(self.threads)
@@ -157,7 +155,7 @@ def log_of(run: Run) -> Path:
     return run.directory / "log.txt"
 
 
-def end(child: subprocess.Popen[bytes], patience: float = 5.0) -> None:
+def end(child: BaseProcess, patience: float = 5.0) -> None:
     """End a process with all that it started, by force after `patience` seconds: a kernel may hang in its own loop."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(child.pid)
@@ -169,20 +167,12 @@ def end(child: subprocess.Popen[bytes], patience: float = 5.0) -> None:
         for member in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-    child.wait()
+    child.join()
 
 
-def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
-    try:
-        return child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _die_with_parent() -> None:
-    """On Linux, when the study is killed its children get SIGTERM; their kernels watch for that themselves."""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _wait(child: BaseProcess, seconds: float) -> int | None:
+    child.join(seconds)
+    return child.exitcode
 
 
 def _position(run: Run) -> str:
