@@ -300,7 +300,9 @@ def test_folder_trees(data: st.DataObject, folder: Path) -> None:
     trees.folder_tree(root, train=2, test=1)
     (root.parent / "secret.jpg").write_bytes(b"secret")
     for _ in range(data.draw(st.integers(1, 4))):
-        path = root.joinpath(*data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)))
+        likely = st.sampled_from(["train/cat", "test/dog", "train", "test/fox"])
+        parts = data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3))
+        path = root.joinpath(data.draw(likely | st.just("")), *parts[: data.draw(st.integers(1, 3))])
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() and data.draw(st.booleans()) else None
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,8 @@ def write_predictions(path: str | Path, table: pd.DataFrame) -> None:
 def read_predictions(path: str | Path) -> pd.DataFrame:
     """Read predictions.csv; image ids stay strings ("007", "NA")."""
     try:
-        table = pd.read_csv(path, converters={"image": str})
+        words: dict[str, Any] = {"dtype": {"image": str}, "keep_default_na": False, "na_values": [""]}
+        table = pd.read_csv(path, encoding_errors="surrogateescape", **words)
     except FileNotFoundError:
         raise UserError("no predictions", where=path, fix="run the study that writes them") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):

@@ -43,10 +43,10 @@ def write_result(directory: str | Path, notebook: str, parameters: dict[str, Any
 def read_result(directory: str | Path) -> dict[str, Any] | None:
     """The run's result, or None where there is none yet or it cannot be read (then the run is done again)."""
     try:
-        result = json.loads((Path(directory) / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = json.loads((Path(directory) / "result.json").read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return result if isinstance(result, dict) and "parameters" in result else None
+    return result if isinstance(result, dict) and isinstance(result.get("parameters"), dict) else None
 
 
 KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")
@@ -200,7 +200,9 @@ class StudyResults:
     def table(self, name: str) -> pd.DataFrame | None:
         """The table of that name, None where it has none. "none" stays a word, an empty cell is NaN."""
         path = self.folder / "tables" / f"{name}.csv"
-        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
+        if not path.exists():
+            return None
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], encoding_errors="surrogateescape")
 
 
 @functools.cache
