@@ -14,6 +14,8 @@ from fermoe.errors import UserError
 from fermoe.files import write_csv
 from fermoe.metrics import confusion
 
+_CLASSES = ("label", "predicted")
+
 
 def predictions_table(
     images: Sequence[str],
@@ -65,6 +67,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if missing or not class_names(table):
         what = ", ".join(missing) or "p_<class>"
         raise UserError(f"predictions lack {what}", where=path, fix="delete the run and repeat it")
+    classes = len(class_names(table))
+    whole = all(table[name].dtype.kind == "i" and table[name].between(0, classes - 1).all() for name in _CLASSES)
+    numbers = table.drop(columns=["image", *_CLASSES])
+    if not whole or table["image"].isna().any() or not np.all([kind.kind in "if" for kind in numbers.dtypes]):
+        what = "predictions hold something else than images, classes and numbers"
+        raise UserError(what, where=path, fix="delete the run and repeat it")
     return table
 
 

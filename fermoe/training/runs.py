@@ -24,6 +24,7 @@ import pandas as pd
 from fermoe.data.arrays import CONTROLS
 from fermoe.errors import UserError
 from fermoe.files import checkout, digest, write_json
+from fermoe.schema import checked
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import read_predictions
 
@@ -49,6 +50,18 @@ def read_result(directory: str | Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and isinstance(result.get("parameters"), dict) else None
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training's result.json holds for those who read it; it holds more, for people."""
+
+    run: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, float | None]]
+    data: Mapping[str, Any]
+    epochs_run: int
+    best_epoch: int
+
+
 KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "seed")
 """What names a run in every table; `SETTING` is what runs that differ in their seed alone have in common."""
 SETTING = KEY[:-1]
@@ -69,8 +82,7 @@ class FinishedRun:
     @functools.cached_property
     def config(self) -> TrainConfig:
         """How it was trained; where its data and initial weights lay is not kept."""
-        known = {f.name for f in dataclasses.fields(TrainConfig)}
-        return TrainConfig(**{name: value for name, value in self.result["parameters"].items() if name in known})
+        return checked(TrainConfig, _known(TrainConfig, self.result["parameters"]), where=self.directory)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -98,6 +110,9 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     """A study's finished trainings, by run id.
 
     Runs that other settings once left in the same folder are not the study's: runs/study.json lists those that are.
+
+    Raises:
+        UserError: a result.json holds something else than a training's result.
     """
     runs = Path(study_dir) / "runs"
     mine = study_listing(study_dir).get("runs")
@@ -105,8 +120,14 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     for path in sorted(runs.glob("*/result.json")):
         result = read_result(path.parent)
         if result is not None and result.get("notebook") == TRAINING and (mine is None or path.parent.name in mine):
+            checked(TrainingResult, _known(TrainingResult, result), where=path)
             found.append(FinishedRun(path.parent, result))
     return found
+
+
+def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that the dataclass has fields for: a later version may have written more."""
+    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
 
 
 def study_listing(study_dir: str | Path) -> dict[str, Any]:
