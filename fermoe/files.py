@@ -109,9 +109,9 @@ def _is_alive(process: int) -> bool:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; bytes of file names that are no UTF-8 stay what they are."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -122,7 +122,8 @@ def write_json(path: str | Path, value: Any) -> None:
 def write_csv(path: str | Path, table: pd.DataFrame, decimals: int = 6) -> None:
     """Write a table atomically, floats rounded to `decimals`, so that equal results give equal bytes."""
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=f"%.{decimals}f", lineterminator="\n")
+        form: dict[str, Any] = {"float_format": f"%.{decimals}f", "lineterminator": "\n", "errors": "surrogateescape"}
+        table.to_csv(temporary, index=False, **form)
 
 
 def digest(value: Any, length: int = 8) -> str:

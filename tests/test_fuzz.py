@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import os
 import shutil
 import tarfile
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,7 +302,9 @@ def test_folder_trees(data: st.DataObject, folder: Path) -> None:
     trees.folder_tree(root, train=2, test=1)
     (root.parent / "secret.jpg").write_bytes(b"secret")
     for _ in range(data.draw(st.integers(1, 4))):
-        path = root.joinpath(*data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)))
+        likely = st.sampled_from(["train/cat", "test/dog", "train", "test/fox"])
+        parts = data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3))
+        path = root.joinpath(data.draw(likely | st.just("")), *parts[: data.draw(st.integers(1, 3))])
         with contextlib.suppress(OSError):
             shutil.rmtree(path) if path.is_dir() and data.draw(st.booleans()) else None
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -399,3 +403,25 @@ def test_packs(data: st.DataObject, folder: Path, packed: bytes) -> None:
     assert {path for path in folder.iterdir()} == before
     assert not os.path.exists("/tmp/fermoe-was-here")
     assert {path.name for path in study.iterdir()} <= {NAME, "runs"}
+
+
+@fuzz(30)
+@given(data=st.data())
+def test_runs_with_damaged_files(data: st.DataObject, folder: Path, packed: bytes) -> None:
+    study = Path(tempfile.mkdtemp(dir=folder))
+    (study / NAME).write_bytes(packed)
+    unpack(study)
+    file = data.draw(st.sampled_from(sorted(path.relative_to(study).as_posix() for path in study.glob("runs/*/*"))))
+    path = study / file
+    if path.suffix == ".json" and data.draw(st.booleans()):
+        content = json.loads(path.read_text())
+        at: Any = content
+        for part in (place := data.draw(st.sampled_from(sorted(places(content), key=str))))[:-1]:
+            at = at[part]
+        at[place[-1]] = data.draw(VALUES)
+        path.write_text(json.dumps(content))
+    else:
+        path.write_bytes(damaged(data.draw, path.read_bytes()))
+    result = CliRunner().invoke(main, ["tables", str(study)])
+    event(f"exit code {result.exit_code}")
+    assert result.exit_code in (0, 2), "".join(traceback.format_exception(*result.exc_info))[-1500:]

@@ -111,7 +111,7 @@ class Dataset:
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise UnreadableImage(f"unreadable image ({reason})", where=row.path, fix="restore it") from None
-            hasher.update(f"{row.image}\0{row.label}\0{row.split}\0{size}\n".encode())
+            hasher.update(f"{row.image}\0{row.label}\0{row.split}\0{size}\n".encode(errors="surrogateescape"))
         return hasher.hexdigest()[:16]
 
 

@@ -17,7 +17,7 @@ from fermoe.data.arrays import pixels
 from fermoe.data.audit import DatasetReport, check_dataset
 from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
-from fermoe.errors import UserError
+from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.evidence.crops import detection_table
 from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
@@ -227,7 +227,7 @@ def _list(title: str, lines: list[str]) -> None:
     if lines:
         click.echo(f"\n{len(lines)} {title}")
         for line in lines[:SHOWN]:
-            click.echo(f"  {line}")
+            click.echo(f"  {shortened(line, LONGEST)}")
         if len(lines) > SHOWN:
             click.echo(f"  … and {len(lines) - SHOWN} more")
 

@@ -14,6 +14,8 @@ from fermoe.errors import UserError
 from fermoe.files import write_csv
 from fermoe.metrics import confusion
 
+_CLASSES = ("label", "predicted")
+
 
 def predictions_table(
     images: Sequence[str],
@@ -59,7 +61,8 @@ def write_predictions(path: str | Path, table: pd.DataFrame) -> None:
 def read_predictions(path: str | Path) -> pd.DataFrame:
     """Read predictions.csv; image ids stay strings ("007", "NA")."""
     try:
-        table = pd.read_csv(path, converters={"image": str})
+        words: dict[str, Any] = {"dtype": {"image": str}, "keep_default_na": False, "na_values": [""]}
+        table = pd.read_csv(path, encoding_errors="surrogateescape", **words)
     except FileNotFoundError:
         raise UserError("no predictions", where=path, fix="run the study that writes them") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError):
@@ -68,6 +71,12 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if missing or not class_names(table):
         what = ", ".join(missing) or "p_<class>"
         raise UserError(f"predictions lack {what}", where=path, fix="delete the run and repeat it")
+    classes = len(class_names(table))
+    whole = all(table[name].dtype.kind == "i" and table[name].between(0, classes - 1).all() for name in _CLASSES)
+    numbers = table.drop(columns=["image", *_CLASSES])
+    if not whole or table["image"].isna().any() or not np.all([kind.kind in "if" for kind in numbers.dtypes]):
+        what = "predictions hold something else than images, classes and numbers"
+        raise UserError(what, where=path, fix="delete the run and repeat it")
     return table
 
 

@@ -24,6 +24,7 @@ import pandas as pd
 from fermoe.data.arrays import CONTROLS
 from fermoe.errors import UserError
 from fermoe.files import checkout, digest, write_json
+from fermoe.schema import checked
 from fermoe.training.config import TrainConfig
 from fermoe.training.predictions import read_predictions
 
@@ -43,10 +44,22 @@ def write_result(directory: str | Path, notebook: str, parameters: dict[str, Any
 def read_result(directory: str | Path) -> dict[str, Any] | None:
     """The run's result, or None where there is none yet or it cannot be read (then the run is done again)."""
     try:
-        result = json.loads((Path(directory) / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = json.loads((Path(directory) / "result.json").read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return result if isinstance(result, dict) and "parameters" in result else None
+    return result if isinstance(result, dict) and isinstance(result.get("parameters"), dict) else None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training's result.json holds for those who read it; it holds more, for people."""
+
+    run: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, float | None]]
+    data: Mapping[str, Any]
+    epochs_run: int
+    best_epoch: int
 
 
 KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision", "seed")
@@ -69,11 +82,11 @@ class FinishedRun:
     @functools.cached_property
     def config(self) -> TrainConfig:
         """How it was trained; where its data and initial weights lay is not kept."""
-        known = {f.name for f in dataclasses.fields(TrainConfig)}
-        given = {name: value for name, value in self.result["parameters"].items() if name in known}
+        given = _known(TrainConfig, self.result["parameters"])
         if "precision" not in given and given.get("model") == "miniature":
             given["model"] = "first_miniature"  # runs name their precision since there is another miniature
-        return TrainConfig(**{"twins": "kept", **given})  # what a run does not mention (`TrainConfig.parameters`)
+        given = {"twins": "kept", **given}  # what a run does not mention (`TrainConfig.parameters`)
+        return checked(TrainConfig, given, where=self.directory)
 
     @property
     def key(self) -> dict[str, Any]:
@@ -101,6 +114,9 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     """A study's finished trainings, by run id.
 
     Runs that other settings once left in the same folder are not the study's: runs/study.json lists those that are.
+
+    Raises:
+        UserError: a result.json holds something else than a training's result.
     """
     runs = Path(study_dir) / "runs"
     mine = study_listing(study_dir).get("runs")
@@ -108,8 +124,14 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     for path in sorted(runs.glob("*/result.json")):
         result = read_result(path.parent)
         if result is not None and result.get("notebook") == TRAINING and (mine is None or path.parent.name in mine):
+            checked(TrainingResult, _known(TrainingResult, result), where=path)
             found.append(FinishedRun(path.parent, result))
     return found
+
+
+def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that the dataclass has fields for: a later version may have written more."""
+    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
 
 
 def study_listing(study_dir: str | Path) -> dict[str, Any]:
@@ -203,7 +225,9 @@ class StudyResults:
     def table(self, name: str) -> pd.DataFrame | None:
         """The table of that name, None where it has none. "none" stays a word, an empty cell is NaN."""
         path = self.folder / "tables" / f"{name}.csv"
-        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
+        if not path.exists():
+            return None
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], encoding_errors="surrogateescape")
 
 
 @functools.cache

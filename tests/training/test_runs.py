@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from fermoe.cli import main
 from fermoe.files import notebooks_dir
 from fermoe.study.notebooks import execute
+from fermoe.study.tables import rebuild_tables
+from fermoe.training.config import TrainConfig
 from fermoe.training.runs import compared_protocol, example_runs, finished_runs, read_result, study_listing
-from tests.helpers.runs import made_up, make_run
+from tests.helpers import trees
+from tests.helpers.runs import made_up, make_run, quietly
 from tests.helpers.trees import refused
 
 
@@ -33,6 +39,20 @@ def test_a_strange_list_of_runs_counts_as_none(tmp_path: Path, content: str) -> 
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "study.json").write_text(content)
     assert study_listing(tmp_path) == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes there")
+def test_a_run_reads_images_whatever_bytes_their_names_are_made_of(tmp_path: Path, own_cache: Path) -> None:
+    root = trees.folder_tree(tmp_path / "data", train=8, test=4)
+    name = os.fsdecode(b'caf\xe9 <b>,"x"\n.png')
+    trees.picture(tmp_path / "one.png").rename(root / "test" / "cat" / name)
+    config = TrainConfig(dataset="folder", root=str(root), variant="backbone", epochs=1, batch_size=8)
+    quietly(config, tmp_path / "runs" / config.run_id)
+    (run,) = finished_runs(tmp_path)
+    assert f"test/cat/{name}" in run.predictions["image"].tolist()
+    assert len(rebuild_tables(tmp_path)["accuracy"]) > 0
+    result = CliRunner().invoke(main, ["data", "check", "folder", "--root", str(root)])
+    assert result.exit_code == 0, result.output
 
 
 def test_confusion_matrices_are_shown_of_a_study_that_lacks_its_full_network(tmp_path: Path) -> None:
