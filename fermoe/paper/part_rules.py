@@ -11,6 +11,7 @@ accuracy and macro-F1 stand beside it in every reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -20,6 +21,7 @@ from fermoe import seeds
 from fermoe.paper.verdicts import (
     CONTRADICTED,
     INCONCLUSIVE,
+    MIN_SEEDS,
     NOT_TESTED,
     PAPER_CROP,
     SUPPORTED,
@@ -183,8 +185,15 @@ def _over_seeds(rows: pd.DataFrame, null: pd.DataFrame | None = None) -> Mapping
 def _text(effects: Mapping[str, seeds.Effect], scale: float = 1, digits: int = 3) -> str:
     return ", ".join(
         f"{scale * e.value:+.{digits}f} {interval_text(e.low, e.high, scale, digits)} ({mixture})"
+        if _known(e)
+        else f"{scale * e.value:+.{digits}f} ({mixture})"
         for mixture, e in effects.items()
     )
+
+
+def _known(effect: seeds.Effect) -> bool:
+    """Whether there are seeds enough for an interval."""
+    return math.isfinite(effect.low)
 
 
 def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str]:
@@ -204,11 +213,13 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
     # Experts are measured where a network is tested as its protocol says; so is the comparison with an untrained gate.
     own = own_test_crop(setting["dataset"], setting["protocol"], setting["crop"])
     gate = ablation[here & (ablation["test_crop"] == own)]
+    against = f"{MIN_SEEDS} seeds of full against random_gate in ablation.csv"
     parts: dict[str, bool] = {
-        "mutual_information of random_gate": bool(information),
+        f"mutual_information of {MIN_SEEDS} seeds of random_gate": bool(information)
+        and all(map(_known, information.values())),
         "shuffled_gates_drop": bool(drops),
         "dead_experts": len(dead) > 0,
-        "full against random_gate in ablation.csv": len(gate) > 0 and _in_accuracy(gate),
+        against: len(gate) > 0 and _in_accuracy(gate),
     }
     texts, refuted, shown = [], False, True
     if information:
@@ -222,7 +233,7 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
     if len(dead):
         shown &= float(dead.sum()) == 0
         texts.append(f"{dead.sum():.0f} dead experts in {len(dead)} mixtures")
-    if parts["full against random_gate in ablation.csv"]:
+    if parts[against]:
         helps, no_gain, text = _effect(gate, -1)
         shown &= helps
         refuted |= no_gain

@@ -412,6 +412,15 @@ def test_expert_choice_needs_information_consequence_and_a_gate_better_than_rand
     assert verdict("C9", **tables)[0] == expected
 
 
+def test_an_untrained_gate_of_two_seeds_is_no_null_and_its_missing_interval_is_not_printed():
+    table = experts()
+    table = table[(table["variant"] == "full") | (table["seed"] < 2)]
+    result, reason = verdict("C9", accuracy=REAL, experts=table, ablation=GATE_HELPS)
+    assert result == NOT_TESTED
+    assert "lacks mutual_information of 3 seeds of random_gate" in reason
+    assert "nan" not in reason
+
+
 def test_experts_of_different_input_pipelines_are_not_pooled():
     other = experts(shuffled=-0.01, pipeline="vggface2")
     gates = pd.concat([GATE_HELPS, GATE_HELPS.assign(pipeline="vggface2")])
