@@ -148,8 +148,9 @@ def _execute(
         outcomes += [Outcome(run) for run in done]
         with _timed(seconds, name):
             outcomes += runner.execute(todo, bar)
-    with _timed(seconds, "tables"):
-        rebuild_tables(directory)
+    if not phases(runs)["report"]:  # which changes no table, and before which they were made anew
+        with _timed(seconds, "tables"):
+            rebuild_tables(directory)
     return outcomes
 
 
