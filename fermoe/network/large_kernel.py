@@ -64,7 +64,7 @@ def blocked_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     pads = (start, 2 * columns + 1 - kernel[1] - start, first, 2 * rows + 1 - kernel[0] - first)
     padded = F.pad(weight, pads)
     shifted = [padded[..., 1 - i : 1 - i + 2 * rows, 1 - j : 1 - j + 2 * columns] for i in (0, 1) for j in (0, 1)]
-    taps = torch.stack(shifted, 1).view(out * 4, channels, rows, 2, columns, 2)
+    taps = torch.stack(shifted, 1).reshape(out * 4, channels, rows, 2, columns, 2)
     taps = taps.permute(0, 3, 5, 1, 2, 4).reshape(out * 4, 4 * channels, rows, columns)
     n, _, height, width = x.shape
     # Channels last, a square's pixels are two runs of memory; pixel_unshuffle takes three times as long.

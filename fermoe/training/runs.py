@@ -51,6 +51,15 @@ def read_result(directory: str | Path) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
+class SplitSizes:
+    """How many images a training had, by split."""
+
+    train: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """What a training's result.json holds for those who read it; it holds more, for people."""
 
@@ -125,6 +134,8 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
         result = read_result(path.parent)
         if result is not None and result.get("notebook") == TRAINING and (mine is None or path.parent.name in mine):
             checked(TrainingResult, _known(TrainingResult, result), where=path)
+            images = result["data"].get("images")
+            checked(SplitSizes, images if isinstance(images, dict) else {}, where=path)
             found.append(FinishedRun(path.parent, result))
     return found
 

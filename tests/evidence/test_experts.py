@@ -397,7 +397,8 @@ def test_seeds_are_compared_within_a_setting(study):
 
 def rows_of(values):
     """Rows of one measure: (variant, seed, value)."""
-    start = {"dataset": "d", "protocol": "audited", "crop": "none", "pipeline": "p", "twins": "kept", "mixture": "cnn"}
+    start = {"dataset": "d", "protocol": "audited", "crop": "none", "pipeline": "p", "twins": "kept"}
+    start |= {"precision": "float32", "mixture": "cnn"}
     measures = ({"variant": v, "seed": s, "measure": "gate_entropy", "value": x} for v, s, x in values)
     return pd.DataFrame([{**start, **row} for row in measures])
 
