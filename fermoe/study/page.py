@@ -25,7 +25,7 @@ from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import TABLES, PeopleTable
 
-REPORT, INDEX, VERDICTS = "report.html", "index.html", "verdicts.csv"
+REPORT, INDEX, VERDICTS, LEAD = "report.html", "index.html", "verdicts.csv", "figures/lead.svg"
 TEMPLATES = Path(__file__).parent / "templates"
 
 TITLES = {
@@ -85,11 +85,17 @@ def study_title(folder: Path) -> str:
     return folder.name
 
 
+def lead_picture(tables: Tables) -> pictures.Picture | None:
+    """The figure of the leading question, in the look of every figure; None where it was not asked."""
+    with plt.rc_context():
+        style.use_style()
+        return pictures.lead(tables)
+
+
 def report_page(tables: Tables, folder: Path, title: str) -> str:
     """A study's report as HTML."""
     with plt.rc_context():
         style.use_style()
-        first = pictures.lead(tables)
         sections = [
             Section(
                 name,
@@ -108,7 +114,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
         title=title,
         question=QUESTION,
         answer=answers.leading_question(tables),
-        picture=first,
+        picture=lead_picture(tables),
         verdicts=answers.verdicts(tables),
         claims={
             "Decided here": [line for line in lines if line not in waiting],
@@ -125,7 +131,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
 
 
 def write_report(folder: Path, title: str = "") -> Path:
-    """Write a study's report from its tables; returns its path.
+    """Write a study's report and the figure of its leading question from its tables; returns the report's path.
 
     Raises:
         UserError: the folder has no table of claims.
@@ -133,6 +139,8 @@ def write_report(folder: Path, title: str = "") -> Path:
     tables = read_tables(folder)
     if "claims" not in tables:
         raise UserError("no table of claims", where=folder, fix="run the study first: fermoe study NAME")
+    if (first := lead_picture(tables)) is not None:
+        write_text(folder / LEAD, first.content.decode())
     write_text(folder / REPORT, report_page(tables, folder, title or study_title(folder)))
     return folder / REPORT
 

@@ -29,7 +29,7 @@ from fermoe.plots.training import plot_history
 from fermoe.study.tables_for_people import Compared, advantages, comparisons, input_name, lost
 
 WIDEST = 62
-"""Letters in a line of a title."""
+"""Letters in a line of a title or of an axis's name."""
 
 SAVED = {
     "01_data": (("01_faces.png", "Drawn faces of every class."), ("01_balance.png", "Images of every class by split.")),
@@ -40,17 +40,25 @@ SAVED = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as a data URI, with the sentence that stands for it."""
+    """A figure as bytes, with the sentence that stands for it."""
 
-    uri: str
+    content: bytes
     alt: str
+    kind: str = "svg+xml"
+
+    @property
+    def uri(self) -> str:
+        """The figure inside a page."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode()}"
 
 
 def _svg(figure: Figure) -> str:
     """The figure as an SVG that is the same bytes every time."""
     content = io.StringIO()
     with plt.rc_context({"svg.hashsalt": "fermoe", "svg.fonttype": "path"}):
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+        figure.savefig(
+            content, format="svg", facecolor="white", bbox_inches="tight", metadata={"Date": None, "Creator": None}
+        )
     return content.getvalue()
 
 
@@ -58,9 +66,10 @@ def as_picture(ax: Axes, alt: str) -> Picture:
     """The axes' figure, which is closed."""
     figure = ax.get_figure(root=True)
     assert figure is not None
-    encoded = base64.b64encode(_svg(figure).encode()).decode()
+    ax.set_xlabel(_titled(ax.get_xlabel()))
+    content = _svg(figure)
     plt.close(figure)
-    return Picture(f"data:image/svg+xml;base64,{encoded}", alt)
+    return Picture(content.encode(), alt)
 
 
 def saved(folder: Path, notebook: str) -> Picture | None:
@@ -68,7 +77,7 @@ def saved(folder: Path, notebook: str) -> Picture | None:
     for name, alt in SAVED.get(notebook, ()):
         path = folder / "figures" / name
         if path.is_file():
-            return Picture(f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}", alt)
+            return Picture(path.read_bytes(), alt, "png")
     return None
 
 
@@ -196,7 +205,7 @@ def maps(tables: Tables) -> Picture | None:
         return None
     data = pd.DataFrame(rows, columns=["branch", "kind", "advantage", "low", "high"])
     shown = int((data["low"] > 0).sum())
-    title = f"{shown} of {counted(len(data), 'branch', 'branches')} shows that its maps mark what it needs"
+    title = f"A map marks what is needed in {shown} of {counted(len(data), 'branch', 'branches')}"
     x = "Probability lost by removing what is marked − as much elsewhere (points, 95 % over seeds)"
     ax = plot_advantages(data, None, _titled(title), "branch", (), x, "Branch of the full network")
     return as_picture(ax, _sentence(data, "What removing marked parts costs beyond removing others, by branch"))
