@@ -132,7 +132,7 @@ def check(name: str, root: Path | None, skip_unreadable: bool, perceptual: bool)
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="The dataset's folder, to be made.")
 @click.option("--archive", type=click.Path(path_type=Path), help="Extract this .tar.xz, .tar.gz or .zip there first.")
 @click.option("--crop", "crops", multiple=True, default=("blazeface", "none"), show_default=True)
-@click.option("--model", default="miniature", show_default=True, help="Whose image size: miniature or paper.")
+@click.option("--model", default="miniature", show_default=True, help="Whose image size: miniature, paper64 or paper.")
 def prepare(name: str, root: Path, archive: Path | None, crops: tuple[str, ...], model: str) -> None:
     """Decode, crop and resize a dataset once, so that studies start training at once."""
     from fermoe.study.command import prepare_data
@@ -165,17 +165,35 @@ def bench_network(quick: bool) -> None:
 
     About six minutes on two cores, mostly in the plain port. Wants a machine that does nothing else.
     """
-    from fermoe.bench.network import BenchConfig, memory_benchmark, network_benchmark
+    from fermoe.bench.network import BenchConfig, epoch_benchmark, memory_benchmark, network_benchmark
     from fermoe.files import results_dir, write_csv
 
     config = BenchConfig.quick() if quick else BenchConfig()
-    tables = {"network": network_benchmark(config, click.echo), "memory": memory_benchmark(config)}
+    tables = {
+        "network": network_benchmark(config, click.echo),
+        "memory": memory_benchmark(config),
+        "epochs": epoch_benchmark(config),
+    }
     for name, table in tables.items():
         click.echo("\n" + table.loc[:, : table.columns[table.columns.get_loc("processor") - 1]].to_string(index=False))
         if not quick:
             path = results_dir() / "benchmarks" / f"{name}.csv"
             write_csv(path, table, decimals=3)
             click.echo(f"written to {path}")
+
+
+@bench.command("study")
+@click.option("--workers", default=2, show_default=True, help="Runs at a time.")
+def bench_study(workers: int) -> None:
+    """What a study costs around its trainings: a small study, by phase, beside papermill's own start."""
+    from fermoe.bench.study import study_benchmark
+    from fermoe.files import results_dir, write_csv
+
+    table = study_benchmark(workers)
+    path = results_dir() / "benchmarks" / "study.csv"
+    write_csv(path, table, decimals=2)
+    click.echo(table.loc[:, :"ratio"].round(2).to_string(index=False))
+    click.echo(f"written to {path}")
 
 
 @bench.command("crops")

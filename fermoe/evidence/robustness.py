@@ -17,11 +17,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from fermoe.data.arrays import pixels
 from fermoe.data.datasets import load_dataset
 from fermoe.data.perturbations import PERTURBATIONS, SEVERITIES, Boxes, perturb, usual_boxes
 from fermoe.data.transforms import as_images
+from fermoe.evidence.kept_answers import KeptAnswers
 from fermoe.evidence.maps import boxes_in_crop
 from fermoe.evidence.table import Table
 from fermoe.network.model import VARIANTS, variants
@@ -29,7 +31,7 @@ from fermoe.paper.part_rules import DROPS, OCCLUSION_OR_LIGHT
 from fermoe.seeds import Drawn, crossed, detectable, equivalence, welch
 from fermoe.stats import holm
 from fermoe.training.inference import BATCH, TrainedRun
-from fermoe.training.runs import FinishedRun, main_setting
+from fermoe.training.runs import FinishedRun, main_setting, running_in_notebook
 
 NOTEBOOK = "09_robustness"
 
@@ -46,6 +48,8 @@ MEANS_COLUMNS = (
     "seeds_low", "seeds_high", "p_equal", "detectable", "runs",
 )  # fmt: skip
 
+CLEAN = "none"
+"""The condition under which nothing is changed, of severity 0."""
 RESAMPLES = 2000
 REGROUPINGS = 30
 CHUNK = 4 * BATCH  # images perturbed at once: 308 MB at 224 pixels
@@ -82,6 +86,7 @@ def measure(
 
     All must have been trained on one dataset with one crop. Synthetic faces have their own boxes of eyes and mouth;
     for photographs the usual places in an aligned face are covered. Without networks there are no images either.
+    Answers are kept by condition (`KeptAnswers`): what was asked before is not asked again.
     """
     conditions = tuple((name, severity) for name in perturbations or PERTURBATIONS for severity in SEVERITIES)
     if not trained:
@@ -92,15 +97,24 @@ def measure(
         boxes = boxes_in_crop(first.data.dataset.subset(rows), str(first.config.test_crop), size)
     else:
         boxes = usual_boxes(len(rows), size)
-    predicted = np.zeros((len(trained), 1 + len(conditions), len(rows)), np.uint8)
-    for start in range(0, len(rows), CHUNK):
-        part = slice(start, start + CHUNK)
-        pictures, places = first.images(rows[part]), {name: box[part] for name, box in boxes.items()}
-        for k in range(1 + len(conditions)):
-            # Perturbing costs as much as a small network's answer: once for all of them.
-            seen = perturb(*conditions[k - 1], pictures, places, rows[part], seed) if k else pictures
-            for i, run in enumerate(trained):
-                predicted[i, k, part] = run.predict(seen).logits.argmax(1).numpy()
+    answers = [KeptAnswers(run, rows, seed) for run in trained]
+    asked = [(CLEAN, 0), *conditions]
+    with tqdm(total=len(asked) * len(trained), unit="answer", leave=False, disable=running_in_notebook()) as bar:
+        for name, severity in asked:
+            missing = [i for i, kept in enumerate(answers) if kept.get(name, severity) is None]
+            bar.update(len(trained) - len(missing))
+            found = {i: np.zeros(len(rows), np.uint8) for i in missing}
+            for start in range(0, len(rows) if missing else 0, CHUNK):
+                part = slice(start, start + CHUNK)
+                pictures, places = first.images(rows[part]), {part_: box[part] for part_, box in boxes.items()}
+                if severity:  # perturbing costs as much as a small network's answer: once for all of them
+                    pictures = perturb(name, severity, pictures, places, rows[part], seed)
+                for i in missing:
+                    found[i][part] = trained[i].predict(pictures, features=False).logits.argmax(1).numpy()
+            for i in missing:
+                answers[i].put(name, severity, found[i])
+                bar.update()
+    predicted = np.array([[kept.known[f"{name}/{severity}"] for name, severity in asked] for kept in answers])
     return Outcomes(tuple(run.name for run in trained), conditions, first.labels(rows), predicted)
 
 

@@ -208,3 +208,20 @@ def _shape(config: ModelConfig) -> dict[str, str]:
         "experts, used per image": f"{config.experts}, {config.top_k}",
         "dropout in blocks, elsewhere": f"{config.block_dropout}, {config.dropout}",
     }
+
+
+def share_table(num_classes: int = 7) -> pd.DataFrame:
+    """What each block takes of the full network in every size: size, block, operations, parameters (shares of 1)."""
+    rows = []
+    for size in SIZES:
+        config = ModelConfig.named(size, num_classes)
+        macs, counts = block_macs(config), parameter_counts(_on_meta(config))
+        whole = sum(macs.values())
+        rows += [(size, block, macs[block] / whole, counts[block] / counts["total"]) for block in macs]
+    return pd.DataFrame(rows, columns=["size", "block", "operations", "parameters"])
+
+
+def _on_meta(config: ModelConfig) -> ExpressNetMoE:
+    """The network without its numbers: for counting."""
+    with torch.device("meta"):
+        return ExpressNetMoE(config)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 import pandas as pd
@@ -62,7 +63,9 @@ def run_study(
             with _timed(seconds, "images"):
                 _prepare_images(study)
             runner = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
-            outcomes = _execute(study, runs, directory, runner, retry_failed, seconds)
+            click.echo(f"{study.title}: {len(runs)} runs, {runner.workers} at a time, into {_short(directory)}")
+            with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
+                outcomes = _execute(runs, directory, runner, bar, retry_failed, seconds)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
@@ -119,27 +122,35 @@ def _prepare_images(study: Study) -> None:
 
 
 def _execute(
-    study: Study, runs: list[Run], directory: Path, runner: Runner, retry_failed: bool, seconds: dict[str, float]
+    runs: list[Run],
+    directory: Path,
+    runner: Runner,
+    bar: tqdm[Any],
+    retry_failed: bool = False,
+    seconds: dict[str, float] | None = None,
 ) -> list[Outcome]:
-    """Phase by phase; the tables are made anew before a phase that reads them, and at the end."""
+    """Phase by phase; the tables are made anew before a phase that reads them, and at the end.
+
+    `seconds` is told how long each phase took, by the clock.
+    """
     outcomes: list[Outcome] = []
-    click.echo(f"{study.title}: {len(runs)} runs, {runner.workers} at a time, into {_short(directory)}")
-    with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
-        for name, phase in phases(runs).items():
-            if name != "trainings":
-                with _timed(seconds, "tables"):
-                    rebuild_tables(directory, bar.write)
-                phase = with_inputs(phase, runs, directory)
-            done = [run for run in phase if run.done]
-            todo = [run for run in phase if run not in done]
-            if retry_failed and name == "trainings":
-                todo = [run for run in todo if run.failure.exists()]
-            bar.update(len(done))
-            outcomes += [Outcome(run) for run in done]
-            with _timed(seconds, name):
-                outcomes += runner.execute(todo, bar)
-    with _timed(seconds, "tables"):
-        rebuild_tables(directory)
+    seconds = {} if seconds is None else seconds
+    for name, phase in phases(runs).items():
+        if name != "trainings":
+            with _timed(seconds, "tables"):
+                rebuild_tables(directory, bar.write)
+            phase = with_inputs(phase, runs, directory)
+        done = [run for run in phase if run.done]
+        todo = [run for run in phase if run not in done]
+        if retry_failed and name == "trainings":
+            todo = [run for run in todo if run.failure.exists()]
+        bar.update(len(done))
+        outcomes += [Outcome(run) for run in done]
+        with _timed(seconds, name):
+            outcomes += runner.execute(todo, bar)
+    if not phases(runs)["report"]:  # which changes no table, and before which they were made anew
+        with _timed(seconds, "tables"):
+            rebuild_tables(directory)
     return outcomes
 
 

@@ -18,7 +18,7 @@ from fermoe.training.config import follows_protocol
 
 SECTIONS = (
     "claims", "accuracy", "ablation", "selection", "leaks", "leaked_images", "crops", "experts", "grad_cam",
-    "robustness",
+    "robustness", "robustness_means",
 )  # fmt: skip
 """The tables that the report notebook shows in words and sections of their own; `further_tables` prints any other."""
 

@@ -105,7 +105,7 @@ class Runner:
         if outcome.error and not self.stopping.is_set():
             write_json(run.failure, {"reason": outcome.error, "log": log_of(run).name, "seconds": round(seconds, 1)})
         note = outcome.error or _headline(run)
-        bar.write(f"  {'failed' if outcome.error else 'done'} {run.id} ({seconds:.0f} s){': ' + note if note else ''}")
+        bar.write(f"  {'failed' if outcome.error else 'done'} {run.id} ({seconds:.1f} s){': ' + note if note else ''}")
         bar.update()
         return Outcome(run, outcome.error, outcome.user_error, seconds)
 

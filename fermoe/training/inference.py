@@ -31,10 +31,9 @@ def pick_device() -> torch.device:
 
 def place(model: ExpressNetMoE, device: torch.device) -> ExpressNetMoE:
     """The same model, moved to its device and into the memory order that is fastest there."""
-    # Channels last: oneDNN and cuDNN convolve faster that way (on a CPU only where channels are many).
-    faster = model.resnet if device.type == "cpu" else model
     model.to(device)
-    faster.to(memory_format=torch.channels_last)
+    if device.type != "cpu":  # there it is as it was built (`network.cpu.optimised`)
+        model.to(memory_format=torch.channels_last)
     return model
 
 
@@ -102,11 +101,13 @@ class TrainedRun:
         """Images in [0, 1] → what the network sees, on its device."""
         return NORMALISATIONS[str(self.config.normalisation)](images.to(self.device))
 
-    def predict(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> ExpressNetOutput:
+    def predict(
+        self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None, features: bool = True
+    ) -> ExpressNetOutput:
         """Logits, gates and features on the CPU for images (N, 3, S, S) in [0, 1], changed first batch by batch."""
         batches = images.split(BATCH)
         seen = (self.normalise(batch if change is None else change(batch)) for batch in batches)
-        return predict(self.model, seen, precision=self.config.precision)
+        return predict(self.model, seen, features, self.config.precision)
 
 
 def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None) -> TrainedRun:
@@ -127,7 +128,7 @@ def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None
     device = pick_device()
     model = ExpressNetMoE(model_config(config, len(data.label_names)))
     load_weights(model, weights)
-    return TrainedRun(run.name, config, data, model.to(device).eval(), device)
+    return TrainedRun(run.name, config, data, place(model, device).eval(), device)
 
 
 # Runs that agree in these show the network the same pictures.

@@ -234,11 +234,43 @@ def test_trained_networks_answer_for_every_condition_and_the_answers_survive_a_f
         rows = run.rows(10)
         assert (run.predict(run.images(rows)).logits.argmax(1).numpy() == predicted[0]).all()
     monkeypatch.setattr(robustness, "CHUNK", 4)
+    monkeypatch.setenv("FERMOE_CACHE", str(tmp_path / "another cache"))
     assert (measure(opened, 10, ["gamma", "occluded eyes"]).predicted == outcomes.predicted).all()
     TABLE.keep(tmp_path, outcomes)
     again = TABLE.kept(tmp_path)
     assert again.conditions == outcomes.conditions
     assert robustness_table(again, runs).equals(robustness_table(outcomes, runs))
+
+
+def test_what_was_asked_before_is_not_asked_again_and_a_killed_measurement_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FERMOE_CACHE", str(tmp_path / "cache"))
+    config = TrainConfig(dataset_options=OPTIONS, variant="backbone", epochs=1, batch_size=16)
+    quietly(config, tmp_path / "runs" / config.run_id)
+    (run,) = open_runs(finished_runs(tmp_path))
+    asked: list[int] = []
+
+    class Asked(type(run.model)):  # type: ignore[misc]
+        def forward(self, images):  # type: ignore[no-untyped-def]
+            asked.append(len(images))
+            if len(asked) == 4:
+                raise KeyboardInterrupt
+            return super().forward(images)
+
+    run.model.__class__ = Asked
+    with pytest.raises(KeyboardInterrupt):
+        measure([run], 10, ["gamma"])  # clean and five severities: three are answered
+    first = measure([run], 10, ["gamma"])
+    assert len(asked) == 4 + 3
+    assert (measure([run], 10, ["gamma"]).predicted == first.predicted).all()
+    assert len(asked) == 7
+    measure([run], 10, ["gamma"], seed=1)
+    assert len(asked) == 13
+    (path, other) = sorted((tmp_path / "cache" / "answers").iterdir())
+    for damaged in (path, other):
+        damaged.write_bytes(b"no arrays")
+    assert (measure([run], 10, ["gamma"]).predicted == first.predicted).all()
 
 
 def test_damaged_answers_and_those_of_other_perturbations_are_refused_in_one_line(tmp_path: Path) -> None:

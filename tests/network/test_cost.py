@@ -99,10 +99,26 @@ def test_fft_macs_do_not_grow_with_the_kernels_area():
     assert cost.fft_macs(75, 3, 8, 224, batch=32) < large < cost.direct_macs(75, 3, 8, 224) / 100
 
 
+@pytest.mark.parametrize("size", ["paper64", "miniature"])
+def test_no_extractor_takes_a_larger_share_of_a_scale_model_than_of_the_papers_network(size: str) -> None:
+    shares = cost.share_table().set_index(["size", "block"])
+    for block in ("cnn1", "cnn2"):
+        for what in ("operations", "parameters"):
+            of_size, of_paper = (shares.at[(name, block), what] for name in (size, "paper"))
+            assert of_size <= of_paper + (0.005 if size == "paper64" else 0), (block, what, of_size, of_paper)
+
+
+def test_shares_are_of_the_whole() -> None:
+    table = cost.share_table()
+    assert table.groupby("size", sort=False)[["operations", "parameters"]].sum().to_numpy() == pytest.approx(1)
+    paper = table[table["size"] == "paper"].set_index("block")
+    assert paper.at["cnn1", "operations"] == pytest.approx(PAPER["cnn1"] / sum(PAPER.values()))
+
+
 def test_variant_and_shape_tables():
     variants = cost.variant_table().set_index("variant")
     assert list(variants.index) == list(VARIANTS)
     assert variants.at["full", "parameters"] == 35_931_871
     assert variants.at["full", "gmac"] == pytest.approx(sum(PAPER.values()) / 1e9)
     shapes = cost.shape_table().set_index("property")
-    assert shapes.loc["picture"].tolist() == ["224 × 224", "64 × 64"]
+    assert shapes.loc["picture"].tolist() == ["224 × 224", "64 × 64", "64 × 64", "64 × 64"]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fermoe.network import cpu
-from fermoe.network.cpu import Dropout, MaxPool2
+from fermoe.network.cpu import Dropout, MaxPool2, optimised, relu_dropout
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, ModelConfig, variants
 
 
@@ -126,7 +126,50 @@ def test_pictures_stay_together_where_gradients_are_wanted_and_in_training(monke
     assert seen == [3, 3]
 
 
+@pytest.fixture(autouse=True)
+def _pools_of_any_size_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "SMALL", 0)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_a_1x1_convolution_of_a_small_map_is_a_product_that_equals_it(stride: int, order: torch.memory_format) -> None:
+    layer = nn.Conv2d(6, 10, 1, stride).double()
+    x = torch.randn(3, 6, 7, 9, dtype=torch.float64).contiguous(memory_format=order).requires_grad_()
+    fast = copy.deepcopy(layer)
+    optimised(fast)
+    outputs = [module(x) for module in (layer, fast)]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    weight = torch.randn_like(outputs[0])
+    gradients = [
+        torch.autograd.grad(output, (x, *module.parameters()), weight)
+        for output, module in zip(outputs, (layer, fast), strict=True)
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 # Dropout
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_relu_and_dropout_in_one_pass_are_the_two_layers(
+    monkeypatch: pytest.MonkeyPatch, order: torch.memory_format, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(cpu, "PIECE", 64)  # several pieces, the last one short
+    x = torch.randn(3, 5, 6, 7).to(dtype).contiguous(memory_format=order).requires_grad_()
+    weight = torch.randn_like(x)
+    found = []
+    for run in (lambda t: relu_dropout(t, 0.3), lambda t: dropped(0.3, F.relu(t))):
+        torch.manual_seed(0)
+        y = run(x * 1)
+        found.append((y.detach(), *torch.autograd.grad(y, x, weight)))
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_relu_and_dropout_of_rate_0_are_relu() -> None:
+    x = torch.randn(2, 3, 4, 4)
+    assert torch.equal(relu_dropout(x.clone(), 0.0), F.relu(x))
 
 
 RATES = (0.05, 0.1, 0.2, 0.5, 0.9)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fermoe.network import large_kernel
-from fermoe.network.large_kernel import LargeKernelConv2d, direct_conv2d, fast_length, fft_conv2d
+from fermoe.network.large_kernel import LargeKernelConv2d, blocked_conv2d, direct_conv2d, fast_length, fft_conv2d
 
 KERNELS = [1, 2, 3, 4, 5, 8, 9, 15, 24, 25, 50, 75]
 SIZES = [(1, 1), (7, 5), (16, 16), (33, 20), (56, 56)]
@@ -50,6 +50,32 @@ def test_value_and_gradients_equal_the_direct_convolution(
         strict=True,
     ):
         assert relative_error(mine, theirs.double()) < 1e-5
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (4, 4), (5, 5), (6, 7), (8, 5)])
+@pytest.mark.parametrize("size", [(8, 8), (4, 10)])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_on_squares_of_pixels_the_convolution_and_its_gradients_are_the_same(
+    kernel: tuple[int, int], size: tuple[int, int], order: torch.memory_format
+) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64).contiguous(memory_format=order).requires_grad_()
+    weight = torch.randn(4, 3, *kernel, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    ours, expected = blocked_conv2d(x, weight, bias), keras_same(x, weight, bias)
+    torch.testing.assert_close(ours, expected)
+    gradient = torch.randn_like(ours)
+    found, wanted = (torch.autograd.grad(y, (x, weight, bias), gradient) for y in (ours, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_few_channels_of_a_large_even_map_go_by_squares_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    for name in ("blocked_conv2d", "direct_conv2d", "fft_conv2d"):
+        monkeypatch.setattr(large_kernel, name, lambda *_arguments, name=name: seen.append(name.partition("_")[0]))
+    for channels, kernel, side in ((2, 5, 64), (2, 5, 63), (2, 5, 32), (8, 5, 64), (2, 3, 64), (2, 21, 64)):
+        LargeKernelConv2d(3, channels, kernel)(torch.zeros(1, 3, side, side))
+    LargeKernelConv2d(3, 2, 5, mode="direct")(torch.zeros(1, 3, 64, 64))
+    assert seen == ["blocked", "direct", "direct", "direct", "direct", "fft", "direct"]
 
 
 def test_rectangular_kernels_are_padded_per_axis() -> None:

@@ -621,7 +621,8 @@ def test_runs_from_before_there_was_a_choice_kept_their_twins_and_are_the_runs_t
 
 
 def test_finished_runs_are_found_and_unfinished_ones_are_not(tmp_path: Path) -> None:
-    result = {"run": "a", "notebook": "04_training", "parameters": {"seed": 3}}
+    result: dict[str, Any] = {"run": "a", "notebook": "04_training", "parameters": {"seed": 3}}
+    result |= {"metrics": {}, "data": {}, "epochs_run": 1, "best_epoch": 1}
     write_json(tmp_path / "runs/a/result.json", result)
     write_json(tmp_path / "runs/b/result.json", {**result, "notebook": "05_confusion_matrices"})
     write_json(tmp_path / "runs/c/result.json", ["no result"])
