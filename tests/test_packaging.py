@@ -129,7 +129,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory from which nothing leads to the checkout."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.setenv("JUPYTER_PATH", str(Path(sys.prefix) / "share" / "jupyter"))  # the report's templates lie there
+    monkeypatch.setenv("JUPYTER_PATH", str(Path(sys.prefix) / "share" / "jupyter"))  # its kernel lies there
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

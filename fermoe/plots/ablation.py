@@ -28,6 +28,23 @@ def plot_differences(
     return style.forest(data, "difference", group, "measure" if several else (), ax, title, x, "Comparison", **look)
 
 
+def plot_advantages(
+    data: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "What the first of two is ahead (95 %)",
+    row: str = "comparison",
+    series: str | tuple[str, ...] = "measure",
+    x: str = "Points of accuracy; right of the line the first is better",
+    y: str = "Comparison",
+) -> Axes:
+    """A forest plot of advantages: right of the line the first of the two is better, in every figure alike.
+
+    `data` has the columns `row`, `series`, advantage, low, high (shares); a row without an interval (NaN) gets none.
+    """
+    look: dict[str, Any] = {"scale": 100, "reference": (0, ""), "interval": ("low", "high")}
+    return style.forest(data, "advantage", row, series, ax, title, x, y, **look)
+
+
 def plot_seeds(
     table: pd.DataFrame, ax: Axes | None = None, title: str = "Test accuracy by variant", x: str = "Accuracy (%)"
 ) -> Axes:

@@ -22,8 +22,8 @@ from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.evidence.crops import detection_table
 from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
-from fermoe.study.plan import REPORT, Run, Study, expand, load_study, phases, training_configs, with_inputs
-from fermoe.study.report import write_report
+from fermoe.study.page import write_index, write_report
+from fermoe.study.plan import Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.runner import Outcome, Runner, default_workers
 from fermoe.study.tables import TABLES, rebuild_tables
 from fermoe.training.feed import load_data
@@ -174,11 +174,10 @@ def _summary(study: Study, outcomes: list[Outcome], runs: int, directory: Path, 
     for outcome in failed:
         click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)
     click.echo(f"tables: {_short(directory / 'tables')}")
-    report = directory / "report.html"
-    for outcome in outcomes:
-        if outcome.run.notebook == REPORT and not outcome.error:
-            write_report(outcome.run.executed, report, study.title)
-            click.echo(f"report: {_short(report)}")
+    if (directory / "tables" / "claims.csv").exists():
+        click.echo(f"report: {_short(write_report(directory, study.title))}")
+        if directory.parent == results_dir():
+            click.echo(f"all studies: {_short(write_index()[0])}")
     if not failed:
         return 0
     return 2 if all(outcome.user_error for outcome in failed) else 1

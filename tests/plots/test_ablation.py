@@ -17,6 +17,12 @@ def differences(variants=REVERSED):
     return table.assign(ci_low=table["difference"] - 0.1, ci_high=table["difference"] + 0.1)
 
 
+def advantages():
+    rows = [("full beside ResNet", "accuracy", 0.04), ("full beside ResNet", "macro_f1", -0.01)]
+    table = pd.DataFrame(rows, columns=["comparison", "measure", "advantage"])
+    return table.assign(low=table["advantage"] - 0.02, high=[0.06, np.nan])
+
+
 def seeds(variants=REVERSED):
     """Accuracies of two seeds; the second of the first variant is missing."""
     values = np.random.default_rng(0).random((2, len(variants)))
@@ -31,6 +37,7 @@ def costs(variants=REVERSED):
 
 FIGURES = {
     "differences": lambda **k: ablation_plots.plot_differences(differences(), group="variant", **k),
+    "advantages": lambda **k: ablation_plots.plot_advantages(advantages(), **k),
     "seeds": lambda **k: ablation_plots.plot_seeds(seeds(), **k),
     "cost": lambda **k: ablation_plots.plot_cost(costs(), **k),
 }
@@ -44,6 +51,13 @@ def test_differences_are_drawn_in_points_beside_the_name_of_their_variant():
     for row in table.itertuples():
         assert drawn[style.variant_name(row.variant)] == pytest.approx(100 * row.difference)
     assert len(intervals(ax)) == len(table)
+
+
+def test_an_advantage_lies_right_of_the_line_and_two_trainings_get_no_bar():
+    ax = ablation_plots.plot_advantages(advantages().assign(low=[0.02, np.nan]))
+    assert [x for x, _ in points(ax)["accuracy"]] == pytest.approx([4.0])
+    assert [x for x, _ in points(ax)["macro-F1"]] == pytest.approx([-1.0])
+    assert intervals(ax) == [pytest.approx((2.0, 6.0))]
 
 
 def test_every_seed_has_its_mark_and_every_variant_its_mean():

@@ -22,7 +22,6 @@ from fermoe.errors import UserError
 from fermoe.files import notebooks_dir
 from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.plan import Run, expand, load_study, training_configs
-from fermoe.study.report import write_report
 from fermoe.training.runs import write_result
 from tests.helpers import trees
 
@@ -319,19 +318,6 @@ def test_dry_run_lists_every_run_and_makes_nothing(tiny: Path, tmp_path: Path) -
     assert result.exit_code == 0
     assert "0 of 2 runs are done" in result.output
     assert not (tmp_path / "out").exists()
-
-
-def test_the_report_is_the_notebook_without_its_code(tmp_path: Path) -> None:
-    cell = nbformat.v4.new_code_cell("print(secret_code)", execution_count=1)
-    cell.outputs = [nbformat.v4.new_output("stream", text="the result\n")]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
-    nbformat.write(notebook, tmp_path / "n.ipynb")
-    for name in ("a.html", "b.html"):
-        write_report(tmp_path / "n.ipynb", tmp_path / name, "T")
-    page = (tmp_path / "a.html").read_text()
-    assert "the result" in page
-    assert "secret_code" not in page
-    assert page == (tmp_path / "b.html").read_text()
 
 
 def test_every_notebook_keeps_the_rules() -> None:

@@ -1,0 +1,138 @@
+"""What a study's trainings are, and what their numbers are worth: one answer from the tables each, as in `answers`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from fermoe import seeds
+from fermoe.evidence.findings import (
+    Outcome,
+    counted,
+    dataset_title,
+    full_network,
+    listed,
+    over_seeds,
+    rows_of,
+    share,
+    span,
+)
+from fermoe.paper import published
+from fermoe.paper.verdicts import Tables
+
+
+def leaks(tables: Tables) -> str:
+    """What are test images worth that also occur in the training set?"""
+    table = rows_of(tables, "leaks", "leaks", "leaked_images", "images", "difference", "standardised", "seed")
+    rows = full_network(table)
+    if rows.empty:
+        return "Not asked: the study has no table of leaked images for the full network."
+    rows = rows[rows["leaks"] == ("identical" if (rows["leaks"] == "identical").any() else rows["leaks"].iloc[0])]
+    leaked, images = int(rows["leaked_images"].iloc[0]), int(rows["images"].iloc[0])
+    found, within = over_seeds(rows["difference"], seeds.EQUAL), over_seeds(rows["standardised"])
+    what = {
+        Outcome.BETTER: "They add to the full network's accuracy",
+        Outcome.WORSE: "They take from the full network's accuracy",
+        Outcome.SAME: "They change the full network's accuracy by less than a point",
+        Outcome.OPEN: "Whether they add to the full network's accuracy cannot be told",
+    }.get(found.outcome, "So few trainings give no interval of what they add")
+    kind = {"identical": "pixel for pixel"}.get(str(rows["leaks"].iloc[0]), str(rows["leaks"].iloc[0]))
+    more = f", {within.text()} within classes" if within.seeds else ""
+    return (
+        f"{leaked:,} of {images:,} test images ({share(leaked / images)}) occur in the training set, {kind}. "
+        f"{what}: {found.text()} points{more} ({counted(found.seeds, 'seed')})."
+    )
+
+
+def selection(tables: Tables) -> str:
+    """What is choosing the epoch on the test set worth?"""
+    rows = full_network(rows_of(tables, "selection", "optimism", "full_size", "seed", "epochs"))
+    if rows.empty:
+        return "Not asked: the study has no trainings of the full network under the published protocol."
+    halves, whole = over_seeds(rows["optimism"], seeds.EQUAL), over_seeds(rows["full_size"])
+    what = {
+        Outcome.BETTER: "Choosing the epoch on the test set flatters",
+        Outcome.WORSE: "Choosing the epoch on the test set does not flatter",
+        Outcome.SAME: "Choosing the epoch on the test set is worth less than a point",
+        Outcome.OPEN: "Whether choosing the epoch on the test set flatters cannot be told",
+    }.get(halves.outcome, "So few trainings give no interval of what choosing the epoch on the test set is worth")
+    more = f", {whole.text(digits=2)} simulated at the size of the whole test set" if whole.seeds else ""
+    among = f"{counted(halves.seeds, 'seed')}, {_span(rows['epochs'])} epochs to choose from"
+    return f"{what}: {halves.text(digits=2)} points by split halves{more} ({among})."
+
+
+def _span(numbers: pd.Series) -> str:
+    return span(numbers, 1, 0).replace("+", "")
+
+
+def accuracy(tables: Tables) -> str:
+    """05: how good is it?"""
+    table = rows_of(tables, "accuracy", "split", "accuracy", "seed", "model")
+    table, said = table[table["split"] == "test"], []
+    for protocol in ("audited", "published"):
+        rows = full_network(table[table["protocol"] == protocol])
+        if len(rows):
+            found = over_seeds(rows["accuracy"])
+            interval = () if found.outcome is Outcome.FEW else (found.low, found.high)
+            said.append(f"{share(found.value, *interval)} {protocol} ({counted(found.seeds, 'seed')})")
+    if not said:
+        return "Not known: the study has no test result of the full network."
+    name = dataset_title(table["dataset"].iloc[0])
+    text = f"The full network reaches {listed(said)} on {name}."
+    stated = published.recomputed_accuracies().set_index("dataset")
+    if name in stated.index:
+        row = stated.loc[name]
+        ours = "" if (table["model"] == "paper").all() else ", of its full-size network"
+        text += f" The paper reports {share(row['accuracy'], row['ci_low'], row['ci_high'])}{ours}."
+    return text
+
+
+def model(tables: Tables) -> str:
+    """03: is this the paper's network?"""
+    rows = rows_of(tables, "accuracy", "model", "initial_weights", "split")
+    if rows.empty:
+        return "Not known: the study has no finished training."
+    names = sorted({str(name).replace("_", " ") for name in rows["model"]})
+    weights = sorted({str(name).split(":")[0] for name in rows["initial_weights"]})
+    if names != ["paper"]:
+        return (
+            f"No: these trainings are of the {listed(names)} network from {listed(weights)} weights. They compare "
+            "parts of the method with each other and decide no published accuracy."
+        )
+    if weights != ["vggface2"]:
+        return f"In shape yes, but from {listed(weights)} weights, not VGGFace2's: no published accuracy is decided."
+    return "Yes: these trainings are of the paper's network at full size, from VGGFace2 weights."
+
+
+def data(tables: Tables) -> str:
+    """01: is this the data the paper used?"""
+    rows = rows_of(tables, "accuracy", "split", "images")
+    rows = rows[rows["split"] == "test"]
+    if rows.empty:
+        return "Not known: the study has no finished training."
+    name, images = rows["dataset"].iloc[0], int(rows["images"].iloc[0])
+    counts = published.class_counts()
+    paper = int(counts.loc[(counts["dataset"] == name) & (counts["split"] == "test"), "images"].sum())
+    if not paper:
+        said = f"No: {dataset_title(name)} are not among the paper's datasets, and decide no published accuracy."
+    elif paper == images:
+        said = f"Yes, in number: {images:,} test images of {dataset_title(name)}, as in the paper."
+    else:
+        said = f"No: {images:,} test images of {dataset_title(name)}, where the paper has {paper:,}."
+    return f"{said} {leaks(tables)}"
+
+
+def training(tables: Tables) -> str:
+    """04: how does it train?"""
+    rows = rows_of(tables, "accuracy", "split", "epochs", "epochs_run", "best_epoch", "run")
+    rows = rows[(rows["split"] == "test") & rows["epochs_run"].notna()].drop_duplicates("run")
+    if rows.empty:
+        return "Not known: the study has no finished training."
+    early, last = rows[rows["epochs_run"] < rows["epochs"]], (rows["best_epoch"] == rows["epochs_run"]).sum()
+    limit = f"at most {_span(rows['epochs'])} epochs"
+    if early.empty:
+        said = f"None of {counted(len(rows), 'training')} of {limit} stopped early."
+    else:
+        when = f"after {_span(early['epochs_run'])} of {limit}"
+        said = f"{len(early)} of {counted(len(rows), 'training')} stopped early, {when}."
+    more = ": more epochs might have helped" if last else ""
+    return f"{said} In {last} the last epoch was the best{more}."

@@ -1,0 +1,241 @@
+"""What a difference or a mean amounts to: better, worse, the same, or not to be told; and how that is said.
+
+One convention: a positive difference says that the full network, or what the paper does, is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import pandas as pd
+
+from fermoe import seeds
+from fermoe.data.arrays import CONTROLS
+from fermoe.data.transforms import pipeline_parts
+from fermoe.paper import published
+from fermoe.paper.part_rules import ALPHA, MEASURES
+from fermoe.paper.verdicts import Tables
+
+AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision")
+"""What the two sides of a comparison have in common, but for the axis that it is about."""
+
+COMPARED = (
+    "contrast", "baseline", "alternative", "measure", "seeds", "images", "difference", "crossed_low", "crossed_high",
+    "p_crossed_holm", "p_equal", "detectable",
+)  # fmt: skip
+"""The columns of ablation.csv that a comparison is read from."""
+
+
+class Outcome(Enum):
+    """What an interval says."""
+
+    BETTER = "better"
+    SIGN_BETTER = "better, until it is corrected for the other comparisons"
+    SAME = "the same within a point"
+    OPEN = "cannot be told"
+    SIGN_WORSE = "worse, until it is corrected for the other comparisons"
+    WORSE = "worse"
+    FEW = "too few trainings for an interval"
+
+
+IN_MEASURES = {
+    Outcome.BETTER: "better in",
+    Outcome.SIGN_BETTER: "better, though not after correction for the other comparisons, in",
+    Outcome.SAME: "the same within a point in",
+    Outcome.OPEN: "no difference can be told in",
+    Outcome.SIGN_WORSE: "worse, though not after correction for the other comparisons, in",
+    Outcome.WORSE: "worse in",
+    Outcome.FEW: "too few trainings for an interval in",
+}
+"""How `by_measures` begins each outcome's measures."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A value with its interval over trainings (and images); NaN where there is none.
+
+    Args:
+        p: corrected for the other comparisons; NaN where the interval alone decides.
+        same: whether a difference of a point or more is excluded.
+        detectable: what such a comparison finds in four of five cases.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    images: int = 0
+    p: float = math.nan
+    same: bool = False
+    detectable: float = math.nan
+
+    @property
+    def outcome(self) -> Outcome:
+        """Never below three seeds: two trainings say next to nothing of how trainings differ."""
+        if self.seeds < seeds.MIN_SEEDS or not math.isfinite(self.low):
+            return Outcome.FEW
+        proven = math.isnan(self.p) or self.p < ALPHA
+        if self.low > 0:
+            return Outcome.BETTER if proven else Outcome.SIGN_BETTER
+        if self.high < 0:
+            return Outcome.WORSE if proven else Outcome.SIGN_WORSE
+        return Outcome.SAME if self.same else Outcome.OPEN
+
+    def text(self, scale: float = 100, digits: int = 1) -> str:
+        """+3.8 [+1.6, +5.9]; the value alone where there is no interval."""
+        value = signed(self.value, scale, digits)
+        if self.outcome is Outcome.FEW:
+            return value
+        return f"{value} [{signed(self.low, scale, digits)}, {signed(self.high, scale, digits)}]"
+
+
+def signed(value: float, scale: float = 100, digits: int = 1) -> str:
+    """A difference with its sign, in points unless `scale` says otherwise; what rounds to nothing has none."""
+    text = f"{abs(scale * value):.{digits}f}"
+    return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
+
+
+def share(value: float, low: float = math.nan, high: float = math.nan) -> str:
+    """A share in per cent with one decimal, and its interval where there is one."""
+    text = f"{100 * value:.1f} %"
+    return text if math.isnan(low) else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """1 seed, 2 seeds."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def span(values: Sequence[float] | pd.Series, scale: float = 100, digits: int = 1) -> str:
+    """+0.1 to +0.6, or one value where the two are the same."""
+    low, high = (signed(end(values), scale, digits) for end in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
+def dataset_title(name: str) -> str:
+    """What sentences call a dataset."""
+    return {"synthetic": "drawn faces"}.get(name, published.TITLES.get(name, name))
+
+
+def over_seeds(values: pd.Series, margin: float = 0) -> Finding:
+    """The mean over trainings with Student's interval; `margin` is what counts as no difference."""
+    known = values.dropna()
+    mean, low, high = seeds.mean_over_seeds(known)
+    return Finding(mean, low, high, len(known), same=bool(max(-low, high) < margin))
+
+
+def grouped(found: Sequence[tuple[Outcome, str]], words: Mapping[Outcome, str]) -> str:
+    """What has one outcome together, behind its word: "better in a and b; no difference can be told in c"."""
+    groups = {outcome: [text for mine, text in found if mine is outcome] for outcome in Outcome}
+    return "; ".join(f"{words[outcome]} {listed(texts)}" for outcome, texts in groups.items() if texts)
+
+
+def rows_of(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
+    """The named table, empty where it is missing or lacks one of the columns; axes that it does not know are blank."""
+    table = tables.get(name)
+    if table is None or not set(columns) <= set(table.columns):
+        return pd.DataFrame(columns=[*dict.fromkeys((*AXES, *columns))])
+    return table.assign(**{axis: "" for axis in AXES if axis not in table}).fillna(dict.fromkeys(AXES, ""))
+
+
+def is_plain(pipeline: str) -> bool:
+    """Whether the pipeline augments nothing."""
+    return pipeline_parts(str(pipeline))[1] == "none"
+
+
+def comparison(
+    tables: Tables, contrast: str, baseline: str, alternative: str, protocol: str | None = None
+) -> pd.DataFrame:
+    """The rows of ablation.csv, one per measure, of one such comparison: audited, without augmentation, most seeds.
+
+    Controls, whose faces are painted over, are never taken. Empty where the study has no such comparison.
+    """
+    table = rows_of(tables, "ablation", *COMPARED)
+    mine = table[(table["contrast"] == contrast) & (table["baseline"] == baseline)]
+    mine = mine[(mine["alternative"] == alternative) & mine["measure"].isin(MEASURES) & ~mine["crop"].isin(CONTROLS)]
+    if protocol is not None:
+        mine = mine[mine["protocol"] == protocol]
+    groups = [group for _, group in mine.groupby([axis for axis in AXES if axis != contrast], sort=True)]
+
+    def rank(group: pd.DataFrame) -> tuple[bool, bool, int]:
+        first = group.iloc[0]
+        return first["protocol"] == "audited", is_plain(first["pipeline"]), int(first["seeds"])
+
+    return max(groups, key=rank) if groups else mine
+
+
+def full_network(table: pd.DataFrame) -> pd.DataFrame:
+    """The full network's rows of a table about single runs, in one setting: chosen as by `comparison`."""
+    rows = table[(table["variant"] == "full") & ~table["crop"].isin(CONTROLS)]
+    groups = [group for _, group in rows.groupby(list(AXES), sort=True)]
+
+    def rank(group: pd.DataFrame) -> tuple[bool, bool, int]:
+        first = group.iloc[0]
+        return first["protocol"] == "audited", is_plain(first["pipeline"]), group["seed"].nunique()
+
+    return max(groups, key=rank) if groups else rows
+
+
+def findings(rows: pd.DataFrame, sign: int = 1) -> dict[str, Finding]:
+    """By measure: sign · (alternative − baseline), with trainings and images drawn. `rows` are of `comparison`."""
+    found = {}
+    for measure in MEASURES:
+        for _, row in rows[rows["measure"] == measure].iterrows():
+            low, high = sorted((sign * float(row["crossed_low"]), sign * float(row["crossed_high"])))
+            found[measure] = Finding(
+                value=sign * float(row["difference"]),
+                low=low,
+                high=high,
+                seeds=int(row["seeds"]),
+                images=int(row["images"]),
+                p=float(row["p_crossed_holm"]),
+                same=bool(row["p_equal"] < ALPHA),
+                detectable=float(row["detectable"]),
+            )
+    return found
+
+
+def lead(found: Mapping[str, Finding]) -> str:
+    """The answer in a word or two to: is it better?"""
+    outcomes = {finding.outcome for finding in found.values()}
+    better = [MEASURES[name] for name, finding in found.items() if finding.outcome is Outcome.BETTER]
+    worse = [MEASURES[name] for name, finding in found.items() if finding.outcome is Outcome.WORSE]
+    if outcomes == {Outcome.BETTER}:
+        return "Yes, by every measure"
+    if better and worse:
+        return "It depends on the measure"
+    if better:
+        return f"Yes in {listed(better)}, not by every measure"
+    if worse:
+        return "No, it is worse" if outcomes == {Outcome.WORSE} else f"No, it is worse in {listed(worse)}"
+    if outcomes == {Outcome.SAME}:
+        return "No, it makes no difference of a point"
+    if outcomes & {Outcome.SIGN_BETTER, Outcome.SIGN_WORSE}:
+        return "There is a sign, but no proof"
+    return "It cannot be told" if outcomes != {Outcome.FEW} else "It cannot be told from so few trainings"
+
+
+def by_measures(found: Mapping[str, Finding]) -> str:
+    """Every measure with its numbers: "better in accuracy (+3.8 [+1.6, +5.9] points)"."""
+    return grouped([(f.outcome, f"{MEASURES[name]} ({f.text()} points)") for name, f in found.items()], IN_MEASURES)
+
+
+def size(finding: Finding) -> str:
+    """How many trainings and images a comparison stands on."""
+    images = f", {finding.images:,} test images" if finding.images else ""
+    return f"{counted(finding.seeds, 'seed')} of each{images}"
+
+
+def could_see(finding: Finding) -> str:
+    """What a comparison that told no difference would have shown, as a sentence; nothing where it told one."""
+    if finding.outcome is not Outcome.OPEN or not math.isfinite(finding.detectable):
+        return ""
+    return f" A difference of {100 * finding.detectable:.1f} points would have been found in four of five cases."

@@ -1,0 +1,183 @@
+"""Pages: a study's report and the page over all studies, from tables and templates.
+
+A page stands alone, needs no script, and holds no time, host or path: equal tables give an equal file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fermoe.errors import UserError
+from fermoe.evidence import answers
+from fermoe.evidence.findings import rows_of
+from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
+from fermoe.paper.verdicts import Tables
+from fermoe.plots import style
+from fermoe.study import pictures, verdicts
+from fermoe.study.plan import load_study
+from fermoe.study.provenance import provenance
+from fermoe.study.tables import read_tables
+from fermoe.study.tables_for_people import TABLES, PeopleTable
+
+REPORT, INDEX, VERDICTS, LEAD = "report.html", "index.html", "verdicts.csv", "figures/lead.svg"
+TEMPLATES = Path(__file__).parent / "templates"
+
+TITLES = {
+    "00_published_claims": "What does the paper say, and does it add up?",
+    "01_data": "Is this the data the paper used?",
+    "02_preprocessing": "What does cropping do?",
+    "03_model": "Is this the paper's network?",
+    "04_training": "How does it train?",
+    "05_confusion_matrices": "How good is it?",
+    "06_grad_cam": "Where does each branch look?",
+    "07_expert_utilization": "Are experts chosen, and does it matter?",
+    "08_ablations": "Which parts carry the accuracy?",
+    "09_robustness": "Does the hybrid help under occlusion and lighting?",
+}
+"""What each notebook asks, and its section answers."""
+
+QUESTION = "Does the hybrid, two extra CNNs and two mixtures of experts, beat its own ResNet-50?"
+
+HOW_TO_GET = (
+    "RAF-DB and AffectNet are given by their owners on request, FER-2013 and the AffectNet subset lie on Kaggle "
+    "(msambare/fer2013, noamsegal/affectnet-training-data), and the VGGFace2 weights are keras-vggface's "
+    "rcmalli_vggface_tf_notop_resnet50.h5. With them: fermoe study rafdb --set root=DIR --set model=paper "
+    "--set weights=vggface2:FILE, and the same for the other datasets."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a report says of one notebook."""
+
+    notebook: str
+    answer: str
+    follows: str
+    picture: pictures.Picture | None
+    table: PeopleTable
+
+    @property
+    def title(self) -> str:
+        return f"{self.notebook[:2]} · {TITLES[self.notebook]}"
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+def study_title(folder: Path) -> str:
+    """The title that the study file of the folder's name gives, else the folder's name."""
+    for name in (folder.name, folder.name.removesuffix("-miniature")):
+        if (notebooks_dir() / "studies" / f"{name}.yaml").is_file():
+            return load_study(name).title
+    return folder.name
+
+
+def lead_picture(tables: Tables) -> pictures.Picture | None:
+    """The figure of the leading question, in the look of every figure; None where it was not asked."""
+    with plt.rc_context():
+        style.use_style()
+        return pictures.lead(tables)
+
+
+def report_page(tables: Tables, folder: Path, title: str) -> str:
+    """A study's report as HTML."""
+    with plt.rc_context():
+        style.use_style()
+        sections = [
+            Section(
+                name,
+                answers.NOTEBOOKS[name](tables),
+                answers.follows(tables, name),
+                pictures.picture(tables, folder, name),
+                TABLES[name](tables),
+            )
+            for name in TITLES
+        ]
+    lines = verdicts.claim_lines(tables)
+    waiting = [line for line in lines if verdicts.needs_more(line["verdict"], line["reason"])]
+    runs = sorted(set(rows_of(tables, "accuracy", "run")["run"]))
+    return _render(
+        "report.html",
+        title=title,
+        question=QUESTION,
+        answer=answers.leading_question(tables),
+        picture=lead_picture(tables),
+        verdicts=answers.verdicts(tables),
+        claims={
+            "Decided here": [line for line in lines if line not in waiting],
+            "Needs the data or the weights": waiting,
+        },
+        how_to_get=HOW_TO_GET,
+        questions={asked: answer(tables) for asked, answer in answers.QUESTIONS.items()},
+        sections=sections,
+        files=[f"{name}.csv" for name in tables],
+        folder=folder.name,
+        runs=runs,
+        provenance=provenance(folder, tables),
+    )
+
+
+def write_report(folder: Path, title: str = "") -> Path:
+    """Write a study's report and the figure of its leading question from its tables; returns the report's path.
+
+    Raises:
+        UserError: the folder has no table of claims.
+    """
+    tables = read_tables(folder)
+    if "claims" not in tables:
+        raise UserError("no table of claims", where=folder, fix="run the study first: fermoe study NAME")
+    if (first := lead_picture(tables)) is not None:
+        write_text(folder / LEAD, first.content.decode())
+    write_text(folder / REPORT, report_page(tables, folder, title or study_title(folder)))
+    return folder / REPORT
+
+
+def write_index(results: Path | None = None) -> Sequence[Path]:
+    """Write the page over all studies and verdicts.csv; returns their paths.
+
+    Raises:
+        UserError: there is no study with a table of claims.
+    """
+    results = results or results_dir()
+    found = verdicts.studies(results)
+    if not found:
+        raise UserError("no study has a table of claims", where=results, fix="run one first: fermoe study quick")
+    claims = verdicts.strongest(found)
+    write_csv(results / VERDICTS, claims)
+    write_text(results / INDEX, index_page(found, claims, {name: study_title(results / name) for name in found}))
+    return results / INDEX, results / VERDICTS
+
+
+def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, str]) -> str:
+    """The page over all studies as HTML."""
+    lines = [
+        {**row, "folder": row["decided_by"] if row["decided_by"] in found else ""} for row in claims.to_dict("records")
+    ]
+    return _render(
+        "index.html",
+        title="Which claims stand?",
+        answer=answers.verdicts({"claims": claims}),
+        claims=lines,
+        studies=[
+            {
+                "folder": name,
+                "title": titles[name],
+                "answer": answers.leading_question(tables),
+                "verdicts": answers.verdicts(tables),
+            }
+            for name, tables in found.items()
+        ],
+    )

@@ -1,0 +1,281 @@
+"""The report's figures, drawn from a study's tables: one message each, in the title, and a sentence for who cannot see.
+
+Where a notebook's best figure needs more than tables, it is the file that the notebook saved.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fermoe.evidence.findings import Outcome, counted, dataset_title, over_seeds, rows_of
+from fermoe.metrics import MEASURES
+from fermoe.paper import published
+from fermoe.paper.verdicts import Tables
+from fermoe.plots import style
+from fermoe.plots.ablation import plot_advantages
+from fermoe.plots.accuracy import plot_accuracy_intervals
+from fermoe.plots.crops import plot_rates
+from fermoe.plots.training import plot_history
+from fermoe.study.tables_for_people import Compared, advantages, comparisons, input_name, lost
+
+WIDEST = 62
+"""Letters in a line of a title or of an axis's name."""
+
+SAVED = {
+    "01_data": (("01_faces.png", "Drawn faces of every class."), ("01_balance.png", "Images of every class by split.")),
+    "03_model": (("03_parameters.png", "The parameters of every block beside the published ones."),),
+}
+"""By notebook: the files that its figure may be in, the best first, and what they show."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as bytes, with the sentence that stands for it."""
+
+    content: bytes
+    alt: str
+    kind: str = "svg+xml"
+
+    @property
+    def uri(self) -> str:
+        """The figure inside a page."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode()}"
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG that is the same bytes every time."""
+    content = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": "fermoe", "svg.fonttype": "path"}):
+        figure.savefig(
+            content, format="svg", facecolor="white", bbox_inches="tight", metadata={"Date": None, "Creator": None}
+        )
+    return content.getvalue()
+
+
+def as_picture(ax: Axes, alt: str) -> Picture:
+    """The axes' figure, which is closed."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    ax.set_xlabel(_titled(ax.get_xlabel()))
+    content = _svg(figure)
+    plt.close(figure)
+    return Picture(content.encode(), alt)
+
+
+def saved(folder: Path, notebook: str) -> Picture | None:
+    """The best of the figures that the notebook saved; None where there is none."""
+    for name, alt in SAVED.get(notebook, ()):
+        path = folder / "figures" / name
+        if path.is_file():
+            return Picture(path.read_bytes(), alt, "png")
+    return None
+
+
+def _titled(text: str) -> str:
+    return textwrap.fill(text, WIDEST)
+
+
+def _sentence(found: pd.DataFrame, what: str) -> str:
+    """What an alt text says of a forest: how many rows lie where."""
+    right, left = int((found["low"] > 0).sum()), int((found["high"] < 0).sum())
+    open_ones = len(found) - right - left
+    many = f"{right} of {len(found)} intervals lie right of the line"
+    return f"{what}: {many}, {left} left of it, {open_ones} on it or unknown."
+
+
+def lead_axes(tables: Tables) -> Axes | None:
+    """The leading question: the hybrid beside its backbone, by measure and setting."""
+    found = [one for one in comparisons(tables, ("variant",)) if one.second == style.variant_name("backbone")]
+    if not found:
+        return None
+    data, first = advantages(found), found[0]
+    measures = first.findings
+    better = [style.measure_name(name) for name, f in measures.items() if f.outcome is Outcome.BETTER]
+    title = f"The hybrid beats its backbone in {' and '.join(better)}" if better else _undecided(first)
+    x = "Hybrid − backbone (points, 95 % over trainings and images); right: the hybrid is better"
+    count = next(iter(measures.values())).seeds
+    axes = plot_advantages(data, None, _titled(title), "measure", "setting", x, f"Measure ({counted(count, 'seed')})")
+    return axes
+
+
+def _undecided(first: Compared) -> str:
+    outcomes = {finding.outcome for finding in first.findings.values()}
+    if outcomes & {Outcome.SIGN_BETTER, Outcome.SIGN_WORSE}:
+        return "Hybrid or backbone: a sign, but no proof"
+    if outcomes & {Outcome.WORSE}:
+        return "The backbone alone beats the hybrid"
+    return "Hybrid or backbone: these trainings cannot tell"
+
+
+def lead(tables: Tables) -> Picture | None:
+    """The figure of the first screen."""
+    ax = lead_axes(tables)
+    if ax is None:
+        return None
+    found = advantages([o for o in comparisons(tables, ("variant",)) if o.second == style.variant_name("backbone")])
+    return as_picture(ax, _sentence(found, "The hybrid's advantage over its backbone, by measure and setting"))
+
+
+def published_accuracies(tables: Tables) -> Picture:
+    """00: how precise the paper's accuracies are."""
+    data = published.recomputed_accuracies()
+    half = 50 * (data["ci_high"] - data["ci_low"]).max()
+    title = f"The paper's accuracies are known to ±{half:.1f} points"
+    alt = "The paper's four accuracies with Wilson's intervals of the test images."
+    return as_picture(plot_accuracy_intervals(data.assign(source="published"), title=title), alt)
+
+
+def inputs(tables: Tables) -> Picture | None:
+    """02: what the network sees, or how often a face is found."""
+    found = comparisons(tables, ("crop", "test_crop", "pipeline"))
+    data = advantages(found)
+    if data["low"].notna().any():
+        clear = int(((data["low"] > 0) | (data["high"] < 0)).sum())
+        title = f"What the network sees: {clear} of {len(data)} differences can be told"
+        data["comparison"] = [textwrap.fill(text, 34) for text in data["comparison"] + ", " + data["setting"]]
+        x = "First − second (points, 95 % over trainings and images)"
+        return as_picture(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))
+    crops = rows_of(tables, "crops", "split", "label", "rate", "ci_low", "ci_high", "framing")
+    crops = crops[crops["label"] == "all"]
+    if crops.empty:
+        return None
+    data = crops.assign(place=[f"{dataset_title(row.dataset)}, {row.framing}" for row in crops.itertuples()])
+    title = (
+        f"The detector finds a face in {100 * crops['rate'].min():.0f} to {100 * crops['rate'].max():.0f} % of pictures"
+    )
+    ax = plot_rates(data, None, title, "place", "split", "Dataset and framing")
+    return as_picture(ax, "How often the paper's detector finds a face, by dataset, framing and split.")
+
+
+def history(tables: Tables) -> Picture | None:
+    """04: the published history of the study's dataset."""
+    names = set(rows_of(tables, "accuracy", "split")["dataset"]) & set(published.TITLES)
+    if not names:
+        return None
+    name = min(names)
+    log = published.training_history()
+    chosen = int(published.chosen_epochs().set_index("dataset").at[name, "chosen_epoch"])
+    title = f"The paper's training on {published.TITLES[name]}: epoch {chosen} was kept"
+    ax = plot_history(log[log["dataset"] == name], None, title, "accuracy", chosen, "test split (as validation)")
+    return as_picture(ax, f"The paper's own log: accuracy by epoch on training and test images, epoch {chosen} kept.")
+
+
+def accuracies(tables: Tables) -> Picture | None:
+    """05: every network's accuracy with its interval over seeds."""
+    table = rows_of(tables, "accuracy", "split", "accuracy", "seed")
+    table, rows = table[(table["split"] == "test") & (table["crop"] != "masked")], []
+    keys = ["protocol", "variant", "crop", "test_crop", "pipeline"]
+    for (protocol, variant, crop, test_crop, pipeline), group in table.groupby(keys, sort=True):
+        if crop == "blazeface" and not (protocol == "audited" and test_crop not in ("", crop)):
+            found = over_seeds(group["accuracy"])
+            few = found.outcome is Outcome.FEW
+            ends = (float("nan"), float("nan")) if few else (found.low, found.high)
+            setting = f"{input_name(protocol)}, {input_name(pipeline)}"
+            rows.append((style.variant_name(variant), setting, found.value, *ends))
+    if not rows:
+        return None
+    data = pd.DataFrame(rows, columns=["network", "setting", "accuracy", "ci_low", "ci_high"])
+    best = data.loc[data["accuracy"].idxmax()]
+    title = f"Highest mean: {best['network']}, {100 * best['accuracy']:.1f} % ({best['setting']})"
+    ax = plot_accuracy_intervals(data, None, _titled(title), "network", "setting")
+    ax.set_xlabel("Test accuracy (%, mean over seeds, 95 % over seeds from three on)")
+    return as_picture(ax, "Mean test accuracy of every network and setting, with its interval over seeds.")
+
+
+def maps(tables: Tables) -> Picture | None:
+    """06: whether what a map marks is needed."""
+    table = rows_of(tables, "grad_cam", "branch", "group", "measure", "value", "seed")
+    table = table[(table["group"] == "all") & (table["measure"] == "faithfulness_gain") & (table["variant"] == "full")]
+    rows = []
+    for branch, group in table.groupby("branch", sort=True):
+        found = over_seeds(group["value"])
+        ends = (float("nan"), float("nan")) if found.outcome is Outcome.FEW else (found.low, found.high)
+        rows.append((branch, "removal", found.value, *ends))
+    if not rows:
+        return None
+    data = pd.DataFrame(rows, columns=["branch", "kind", "advantage", "low", "high"])
+    shown = int((data["low"] > 0).sum())
+    title = f"A map marks what is needed in {shown} of {counted(len(data), 'branch', 'branches')}"
+    x = "Probability lost by removing what is marked − as much elsewhere (points, 95 % over seeds)"
+    ax = plot_advantages(data, None, _titled(title), "branch", (), x, "Branch of the full network")
+    return as_picture(ax, _sentence(data, "What removing marked parts costs beyond removing others, by branch"))
+
+
+def gates(tables: Tables) -> Picture | None:
+    """07: whether an image needs its own gates."""
+    table = rows_of(tables, "experts", "mixture", "measure", "value", "seed")
+    table = table[(table["measure"] == "shuffled_gates_drop") & (table["mixture"] != "both")]
+    rows = []
+    for (protocol, variant, pipeline, mixture), group in table.groupby(
+        ["protocol", "variant", "pipeline", "mixture"], sort=True
+    ):
+        found = over_seeds(group["value"])
+        ends = (float("nan"), float("nan")) if found.outcome is Outcome.FEW else (found.low, found.high)
+        setting = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"
+        rows.append((setting, mixture, found.value, *ends))
+    if not rows:
+        return None
+    data = pd.DataFrame(rows, columns=["setting", "mixture", "advantage", "low", "high"])
+    shown = int((data["low"] > 0).sum())
+    title = f"Another image's gates cost accuracy in {shown} of {counted(len(data), 'mixture')}"
+    x = "Accuracy lost with another image's gates (points, 95 % over seeds)"
+    ax = plot_advantages(data, None, _titled(title), "setting", "mixture", x, "Network")
+    return as_picture(ax, _sentence(data, "Accuracy lost when images get each other's gates, by network and mixture"))
+
+
+def variants(tables: Tables) -> Picture | None:
+    """08: the full network beside what lacks a part."""
+    found = comparisons(tables, ("variant",))
+    if not found:
+        return None
+    first = found[0].setting
+    data = advantages([one for one in found if one.setting == first])
+    accuracy = data[data["measure"] == next(iter(MEASURES))]
+    clear = accuracy.loc[accuracy["low"] > 0, "second"].tolist()
+    title = f"More accurate than: {', '.join(clear)}" if clear else "No variant is clearly less accurate than the whole"
+    x = "Full network − variant (points, 95 % over trainings and images); right: the full network is better"
+    ax = plot_advantages(data, None, _titled(title), "second", "measure", x, f"Variant ({first})")
+    return as_picture(ax, _sentence(data, "The full network's advantage over each variant, by measure"))
+
+
+def losses(tables: Tables) -> Picture | None:
+    """09: who loses more under occlusion and light."""
+    data = lost(tables)
+    if data.empty:
+        return None
+    names = {"absolute": "points", "corrected": "% of what is above chance", "relative": "% of its accuracy"}
+    data["counted"] = data["drop"].map(names)
+    clear = int(((data["low"] > 0) | (data["high"] < 0)).sum())
+    title = f"Occlusion and light: {clear} of {len(data)} differences in loss can be told"
+    x = "Variant's loss − the full network's (95 % over trainings and images); right: the full network is better"
+    ax = plot_advantages(data, None, _titled(title), "variant", "counted", x, "Variant")
+    return as_picture(ax, _sentence(data, "What variants lose beyond the full network under occlusion and light"))
+
+
+PICTURES: Mapping[str, Callable[[Tables], Picture | None]] = {
+    "00_published_claims": published_accuracies,
+    "02_preprocessing": inputs,
+    "04_training": history,
+    "05_confusion_matrices": accuracies,
+    "06_grad_cam": maps,
+    "07_expert_utilization": gates,
+    "08_ablations": variants,
+    "09_robustness": losses,
+}
+"""Each notebook's figure, drawn from the tables."""
+
+
+def picture(tables: Tables, folder: Path, notebook: str) -> Picture | None:
+    """A notebook's figure: from the tables, else the one that it saved; None where there is none."""
+    drawn = PICTURES[notebook](tables) if notebook in PICTURES else None
+    return drawn or saved(folder, notebook)

@@ -1,0 +1,131 @@
+"""The claims for a reader: each in one line, and each claim's strongest evidence over all studies (verdicts.csv)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from fermoe.paper import published
+from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables
+from fermoe.study.tables import read_tables
+
+COLUMNS = ("claim", "sentence", "verdict", "decided_by", "why", "evidence", "others")
+PUBLISHED = "the published figures"
+"""What decides a claim about the paper's own numbers, whatever was trained."""
+
+NOBODY = "no study so far"
+
+_STRENGTH = {SUPPORTED: 3, CONTRADICTED: 3, INCONCLUSIVE: 2, NOT_TESTED: 1}
+_MECHANISM = "mechanism only"
+_SHORT = {
+    "the miniature network": "seen on the miniature network alone",
+    "not one of the paper's datasets": "seen on drawn faces alone",
+    "another dataset than the claim's": "seen on another dataset",
+}
+
+
+def needs_more(verdict: str, reason: str) -> bool:
+    """Whether the claim waits for data or weights that the study did not have."""
+    return verdict == NOT_TESTED or reason.startswith(_MECHANISM)
+
+
+def why(claim: str, verdict: str, reason: str) -> str:
+    """The reason in about ten words."""
+    if claim == "C5" and reason.startswith("RAF-DB"):
+        ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
+        return f"RAF-DB {ours} %, where the backbone alone reaches {backbone} %; AffectNet cannot be compared"
+    if claim == "C6" and "happy above" in reason:
+        leads, rises = re.findall(r"on (\d+ of \d+)", reason)[:2]
+        return f"happy leads on {leads} datasets; imbalance as the reason is shown on {rises.split()[0]}"
+    if reason.startswith("needs "):
+        return reason.partition(":")[0] + _mechanism(reason)
+    if _MECHANISM in reason:
+        return _mechanism(reason).removeprefix("; ")
+    return re.split(r"[;:] | \(", reason)[0]
+
+
+def _alone(reason: str) -> str:
+    """What the rule says of runs that cannot decide the claim; "" where there are none."""
+    found = re.search(r"rule alone: ([a-z ]+)\)", reason)
+    return found[1] if found else ""
+
+
+def _mechanism(reason: str) -> str:
+    """How far what was seen goes, with the rule's word on it."""
+    found = re.search(r"\(([^();]+); rule alone: ", reason)
+    if found is None:
+        return ""
+    seen = f"; {_SHORT.get(found[1], f'seen with {found[1]}')}"
+    images = re.search(r"on (\d+) of (\d+) test images", reason)
+    if _alone(reason) != NOT_TESTED:
+        return f"{seen}, there {_alone(reason)}"
+    return f"{seen}, on {images[1]} of {images[2]} test images" if images else f"{seen}, from too few trainings"
+
+
+def claim_lines(tables: Tables) -> list[dict[str, str]]:
+    """One entry per claim of a study: its columns as text, `why`, and the table that decides it as `csv`."""
+    columns = ("claim", "sentence", "verdict", "reason", "evidence", "rule")
+    lines = []
+    for row in tables["claims"].fillna("").astype(str).to_dict("records"):
+        found, empty = re.match(r"(\w+\.csv)", row["evidence"]), "no rows yet" in row["evidence"]
+        lines.append(
+            {
+                **{name: row.get(name, "") for name in columns},
+                "changed": row.get("changed_after_results", ""),
+                "why": why(row["claim"], row["verdict"], row["reason"]),
+                "csv": found[1] if found and found[1].removesuffix(".csv") in tables and not empty else "",
+            }
+        )
+    return lines
+
+
+def studies(results: Path) -> dict[str, Tables]:
+    """The studies that have a table of claims, by folder, in the order of their names."""
+    folders = sorted(path.parent.parent for path in results.glob("*/tables/claims.csv"))
+    return {folder.name: read_tables(folder) for folder in folders}
+
+
+def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
+    """One row per claim: its strongest verdict, the study that it is from, why, and why the others did not decide.
+
+    A decision counts more than "inconclusive", and that more than "not tested", then what the rule says of runs that
+    cannot decide; between equals real faces count more than drawn ones, then longer training.
+    Where two studies decide against each other the claim is inconclusive.
+    """
+    entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
+    for name, tables in all_studies.items():
+        for line in claim_lines(tables):
+            entries.setdefault(line["claim"], []).append((name, line))
+    rows = []
+    for claim, found in entries.items():
+        ranked = sorted(found, key=lambda entry: _rank(all_studies[entry[0]], entry[1]), reverse=True)
+        name, line = ranked[0]
+        verdict, reason = line["verdict"], line["why"]
+        if {SUPPORTED, CONTRADICTED} <= {other["verdict"] for _, other in found}:
+            verdict, reason = INCONCLUSIVE, f"studies decide against each other; {name}: {line['verdict']}, {reason}"
+        by_paper = line["evidence"].startswith("fermoe/paper") or line["evidence"] == "none"
+        others = [f"{other}: {entry['verdict']}, {entry['why']}" for other, entry in ranked[1:]]
+        if line["reason"].startswith("needs ") and not _alone(line["reason"]):
+            name, others = NOBODY, []
+        rows.append(
+            {
+                "claim": claim,
+                "sentence": line["sentence"],
+                "verdict": verdict,
+                "decided_by": PUBLISHED if by_paper else name,
+                "why": reason,
+                "evidence": line["evidence"],
+                "others": "" if by_paper else "; ".join(others),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, int, bool, float]:
+    accuracy = tables.get("accuracy", pd.DataFrame())
+    real = "dataset" in accuracy and bool(accuracy["dataset"].isin([*published.TITLES]).any())
+    epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
+    return _STRENGTH.get(line["verdict"], 0), _STRENGTH.get(_alone(line["reason"]), 0), real, epochs

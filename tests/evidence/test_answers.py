@@ -1,0 +1,309 @@
+"""Answers say yes, no, or that it cannot be told, as the tables do; and never an interval over two trainings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fermoe.evidence import answers
+from fermoe.evidence.findings import Finding, Outcome, counted, listed, signed
+from fermoe.files import results_dir
+from fermoe.study.tables import read_tables
+
+SETTING = {
+    "dataset": "fer2013", "protocol": "audited", "crop": "blazeface", "test_crop": "blazeface", "pipeline": "imagenet",
+    "twins": "kept", "precision": "float32",
+}  # fmt: skip
+STUDIES = sorted(path.parent.parent for path in results_dir().glob("*/tables/claims.csv"))
+
+
+def compared(alternative: str, *effects: tuple[float, float, float], seeds: int = 3, **changed: object) -> pd.DataFrame:
+    """Rows of ablation.csv: what the full network is ahead of the alternative, by measure, in points."""
+    rows = []
+    for measure, (value, low, high) in zip(("accuracy", "balanced_accuracy", "macro_f1"), effects, strict=False):
+        row = {
+            **SETTING, "contrast": "variant", "baseline": "full", "alternative": alternative, "variant": "",
+            "measure": measure, "seeds": seeds, "images": 1000, "difference": -value / 100, "crossed_low": -high / 100,
+            "crossed_high": -low / 100, "p_crossed_holm": 0.001, "p_equal": 0.9, "detectable": 0.03,
+        }  # fmt: skip
+        if seeds < 3:
+            row |= dict.fromkeys(("crossed_low", "crossed_high", "p_crossed_holm", "p_equal", "detectable"), np.nan)
+        rows.append(row | changed)
+    return pd.DataFrame(rows)
+
+
+BETTER, WORSE, OPEN = (4.0, 2.0, 6.0), (-4.0, -6.0, -2.0), (0.5, -3.0, 4.0)
+LEADS = {
+    "Yes, by every measure": (BETTER, BETTER, BETTER),
+    "Yes in accuracy, not by every measure": (BETTER, OPEN, OPEN),
+    "It depends on the measure": (BETTER, OPEN, WORSE),
+    "No, it is worse in balanced accuracy": (OPEN, WORSE, OPEN),
+    "No, it is worse": (WORSE, WORSE, WORSE),
+    "It cannot be told": (OPEN, OPEN, OPEN),
+}
+QUESTIONS = {
+    "backbone": answers.leading_question,
+    "no_moe": answers.mixtures,
+    "no_cnn1": answers.large_kernels,
+    "no_cnn2": answers.small_kernels,
+    "random_gate": answers.trained_gate,
+}
+
+
+@pytest.mark.parametrize("variant", QUESTIONS)
+@pytest.mark.parametrize("lead", LEADS)
+def test_a_part_is_answered_as_its_intervals_say(lead: str, variant: str) -> None:
+    text = QUESTIONS[variant]({"ablation": compared(variant, *LEADS[lead])})
+    assert text.startswith(f"{lead}. ")
+    assert "3 seeds of each, 1,000 test images" in text
+
+
+def test_positive_says_that_the_full_network_is_better() -> None:
+    text = answers.leading_question({"ablation": compared("backbone", BETTER, OPEN, WORSE)})
+    assert "better in accuracy (+4.0 [+2.0, +6.0] points)" in text
+    assert "no difference can be told in balanced accuracy (+0.5 [−3.0, +4.0] points)" in text
+    assert "worse in macro-F1 (−4.0 [−6.0, −2.0] points)" in text
+
+
+def test_what_the_correction_takes_back_is_a_sign_and_no_proof() -> None:
+    text = answers.leading_question({"ablation": compared("backbone", BETTER, OPEN, OPEN, p_crossed_holm=0.2)})
+    assert text.startswith("There is a sign, but no proof.")
+    assert "better, though not after correction for the other comparisons, in accuracy" in text
+
+
+def test_a_shown_equality_is_not_called_unknown() -> None:
+    text = answers.mixtures({"ablation": compared("no_moe", (0.1, -0.5, 0.7), p_equal=0.01)})
+    assert text.startswith("No, it makes no difference of a point.")
+
+
+def test_an_open_comparison_says_what_it_would_have_found() -> None:
+    text = answers.large_kernels({"ablation": compared("no_cnn1", OPEN)})
+    assert text.endswith("A difference of 3.0 points would have been found in four of five cases.")
+
+
+def test_two_trainings_get_no_interval_and_no_verdict() -> None:
+    for variant, ask in QUESTIONS.items():
+        text = ask({"ablation": compared(variant, BETTER, seeds=2)})
+        assert text.startswith("It cannot be told from so few trainings.")
+        assert "[" not in text
+
+
+def test_the_audited_protocol_without_augmentation_is_answered_first() -> None:
+    others = [
+        compared("backbone", WORSE, protocol="published"),
+        compared("backbone", WORSE, pipeline="imagenet+augment"),
+        compared("backbone", WORSE, crop="masked"),
+    ]
+    tables = {"ablation": pd.concat([*others, compared("backbone", BETTER)], ignore_index=True)}
+    assert answers.leading_question(tables).startswith("Yes")
+    assert answers.leading_question(tables, "published").startswith("No")
+
+
+@pytest.mark.parametrize(("effect", "lead"), [(BETTER, "Yes"), (WORSE, "No"), (OPEN, "It cannot be told")])
+def test_cropping_and_augmentation_are_answered_alike(effect: tuple[float, float, float], lead: str) -> None:
+    turned = tuple(-value for value in effect)
+    value, low, high = turned[0], min(turned[1:]), max(turned[1:])
+    crop = compared("blazeface", (value, low, high), contrast="crop", baseline="none", variant="backbone", crop="")
+    assert answers.cropping({"ablation": crop}).startswith(f"{lead}")
+    pipes = {"contrast": "pipeline", "baseline": "imagenet", "pipeline": "", "variant": "full"}
+    augmented = compared("imagenet+augment", (value, low, high), **pipes)
+    text = answers.augmentation({"ablation": augmented})
+    assert text.startswith("For the full network (3 seeds of each, 1,000 test images), " + lead[0].lower() + lead[1:])
+
+
+def test_the_detector_is_quoted_for_the_studys_own_dataset() -> None:
+    row = {"split": "test", "label": "all", "images": 500, "ci_low": 0.03, "ci_high": 0.05, "rate": 0.04}
+    crops = pd.DataFrame(
+        [{**row, "dataset": "fer2013", "framing": "original"}, {**row, "dataset": "synthetic", "framing": "scene"}]
+    )
+    text = answers.cropping({"crops": crops, "accuracy": pd.DataFrame([{**SETTING, "split": "test"}])})
+    assert "finds a face in 4.0 % [3.0, 5.0] of 500 test images of FER-2013." in text
+    assert "drawn faces" not in text
+
+
+def single(values: list[float], **columns: object) -> pd.DataFrame:
+    """One row per seed of the full network."""
+    return pd.DataFrame(
+        [{**SETTING, "variant": "full", "seed": i, "value": v, **columns} for i, v in enumerate(values)]
+    )
+
+
+CASES = {
+    "yes": [0.05, 0.052, 0.048],
+    "no": [-0.05, -0.052, -0.048],
+    "open": [0.05, -0.04, 0.01],
+    "same": [0.001, 0.0, -0.001],
+    "few": [0.05, 0.052],
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("yes", "They add to"),
+        ("no", "They take from"),
+        ("open", "cannot be told"),
+        ("same", "by less than a point"),
+        ("few", "So few trainings"),
+    ],
+)
+def test_leaks(case: str, said: str) -> None:
+    table = single(CASES[case], leaks="identical", leaked_images=50, images=1000)
+    text = answers.leaks({"leaks": table.assign(difference=table["value"], standardised=table["value"])})
+    assert text.startswith("50 of 1,000 test images (5.0 %) occur in the training set, pixel for pixel.")
+    assert said in text
+    assert ("[" in text) is (case != "few")
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("yes", "flatters"),
+        ("no", "does not flatter"),
+        ("open", "cannot be told"),
+        ("same", "less than a point"),
+        ("few", "So few trainings"),
+    ],
+)
+def test_selection(case: str, said: str) -> None:
+    table = single(CASES[case], epochs=9, protocol="published")
+    text = answers.selection({"selection": table.assign(optimism=table["value"], full_size=table["value"])})
+    assert said in text
+    assert ("[" in text) is (case != "few")
+
+
+def lost(variant: str, effect: tuple[float, float, float], seeds: int = 3) -> pd.DataFrame:
+    value, low, high = (part / 100 for part in effect)
+    row = {
+        **SETTING, "variant": variant, "seeds": seeds, "images": 600, "difference": value, "crossed_low": low,
+        "crossed_high": high, "p_crossed_holm": 0.001, "p_equal": 0.9, "detectable": 0.04,
+    }  # fmt: skip
+    return pd.DataFrame([{**row, "drop": drop} for drop in ("absolute", "corrected", "relative")])
+
+
+@pytest.mark.parametrize(
+    ("effect", "seeds", "said"),
+    [
+        (BETTER, 3, "it loses clearly less than the ResNet alone (+4.0 [+2.0, +6.0])"),
+        (WORSE, 3, "it loses clearly more than the ResNet alone (−4.0 [−6.0, −2.0])"),
+        (OPEN, 3, "no difference can be told from the ResNet alone (+0.5 [−3.0, +4.0])"),
+        (BETTER, 2, "too few trainings to compare it with the ResNet alone (+4.0)"),
+    ],
+)
+def test_robustness(effect: tuple[float, float, float], seeds: int, said: str) -> None:
+    text = answers.robustness({"robustness_means": lost("backbone", effect, seeds)})
+    assert said in text
+    assert ("Differences under 4.0 points may have been missed." in text) is ("no difference" in said)
+
+
+def experts(value: float, spread: float, drop: list[float], seeds: int = 3) -> dict[str, pd.DataFrame]:
+    rows = [
+        single(drop, mixture="cnn", measure="shuffled_gates_drop"),
+        single([0.0] * len(drop), mixture="cnn", measure="dead_experts"),
+        single([value + i * spread for i in range(seeds)], mixture="cnn", measure="mutual_information"),
+        single([0.1, 0.11, 0.12], mixture="cnn", measure="mutual_information").assign(variant="random_gate"),
+    ]
+    return {"experts": pd.concat(rows, ignore_index=True)}
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (experts(0.5, 0.01, CASES["yes"]), ("it tells more on extractor 1", "costs accuracy on extractor 1")),
+        (experts(0.0, 0.01, CASES["no"]), ("it tells less on extractor 1", "gains accuracy on extractor 1")),
+        (experts(0.1, 0.2, CASES["open"]), ("no difference can be told on", "no effect that can be told on")),
+        (experts(0.1, 0.2, CASES["few"], 2), ("cannot be told without 3 seeds", "too few trainings to judge on")),
+    ],
+)
+def test_experts(tables: dict[str, pd.DataFrame], said: tuple[str, str]) -> None:
+    text = answers.experts(tables)
+    assert all(part in text for part in said), text
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("yes", "costs more in extractor 1 (+5.0 ["),
+        ("no", "costs less in extractor 1 (−5.0 ["),
+        ("open", "makes no difference that can be told in extractor 1"),
+        ("few", "too few trainings of extractor 1 (+5.1 points)"),
+    ],
+)
+def test_grad_cam(case: str, said: str) -> None:
+    rows = [
+        single(CASES[case], measure="faithfulness_gain"),
+        single([0.3] * 3, measure="other_training_correlation"),
+        single([0.9] * 3, measure="other_training_correlation").assign(layer="finer"),
+        single([-0.02] * 3, measure="random_weights_correlation"),
+    ]
+    table = pd.concat(rows, ignore_index=True).assign(branch="cnn1", group="all")
+    table["layer"] = table.get("layer", pd.Series(dtype=str)).fillna("last")
+    text = answers.grad_cam({"grad_cam": table})
+    assert said in text
+    assert "+0.30 beside −0.02 for extractor 1" in text
+
+
+def test_accuracy_stands_beside_the_papers_with_its_own_network() -> None:
+    table = single([0.5, 0.51, 0.52], split="test", model="miniature").rename(columns={"value": "accuracy"})
+    text = answers.accuracy({"accuracy": table})
+    assert text.startswith("The full network reaches 51.0 % [48.5, 53.5] audited (3 seeds) on FER-2013.")
+    assert "64.7 % [63.5, 65.8], of its full-size network." in text
+    assert "full-size" not in answers.accuracy({"accuracy": table.assign(model="paper")})
+    assert "50.5 % audited (2 seeds)" in answers.accuracy({"accuracy": table.head(2)})
+
+
+def test_whether_it_is_the_papers_network_and_data() -> None:
+    row = {**SETTING, "variant": "full", "split": "test", "images": 7178, "initial_weights": "vggface2:abc"}
+    ours = pd.DataFrame([{**row, "model": "first_miniature", "initial_weights": "random"}])
+    assert "No: these trainings are of the first miniature network from random weights" in answers.model(
+        {"accuracy": ours}
+    )
+    assert answers.model({"accuracy": pd.DataFrame([{**row, "model": "paper"}])}).startswith("Yes")
+    other = pd.DataFrame([{**row, "model": "paper", "initial_weights": "imagenet"}])
+    assert answers.model({"accuracy": other}).startswith("In shape yes")
+    assert answers.data({"accuracy": ours}).startswith("Yes, in number: 7,178")
+    assert answers.data({"accuracy": ours.assign(images=7000)}).startswith("No: 7,000")
+    assert answers.data({"accuracy": ours.assign(dataset="mine")}).startswith("No: mine are not among")
+
+
+def test_how_trainings_ended() -> None:
+    row = {**SETTING, "split": "test", "epochs": 15}
+    table = pd.DataFrame([{**row, "run": i, "epochs_run": run, "best_epoch": 9} for i, run in enumerate((9, 11, 15))])
+    text = answers.training({"accuracy": table})
+    assert text.startswith("2 of 3 trainings stopped early, after 9 to 11 of at most 15 epochs.")
+    assert text.endswith("In 1 the last epoch was the best: more epochs might have helped.")
+    assert "None of 1 training" in answers.training({"accuracy": table.tail(1)})
+
+
+def test_verdicts_are_counted_and_what_follows_names_them() -> None:
+    claims = pd.DataFrame({"claim": ["C8", "C9", "C10"], "verdict": ["not tested", "supported", "contradicted"]})
+    assert answers.verdicts({"claims": claims}) == (
+        "Of 3 claims: 1 supported (C9), 1 contradicted (C10) and 1 not tested (C8)."
+    )
+    assert answers.follows({"claims": claims}, "08_ablations") == "C9 is supported and C10 is contradicted."
+    assert answers.follows({"claims": claims}, "04_training") == ""
+
+
+@pytest.mark.parametrize("name", answers.NOTEBOOKS)
+def test_every_notebook_has_an_answer_without_any_table(name: str) -> None:
+    assert answers.NOTEBOOKS[name]({}).endswith(".")
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_the_kept_studies_are_answered_in_whole_sentences(study: object) -> None:
+    tables = read_tables(study)  # type: ignore[arg-type]
+    for answer in answers.NOTEBOOKS.values():
+        text = answer(tables)
+        assert text[0].isupper() or text[0].isdigit()
+        assert text.endswith(".")
+        assert "nan" not in text
+
+
+def test_numbers_are_said_as_a_person_would() -> None:
+    assert [signed(value) for value in (0.0384, -0.0038, 0.0001, -0.0001)] == ["+3.8", "−0.4", "0.0", "0.0"]
+    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [counted(n, "seed") for n in (1, 2)] == ["1 seed", "2 seeds"]
+    assert Finding(0.1, math.nan, math.nan, 5).outcome is Outcome.FEW

@@ -1,0 +1,232 @@
+"""The report and the page over all studies: whole, self-contained, escaped, readable, and the same bytes every time."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fermoe.cli import main
+from fermoe.errors import UserError
+from fermoe.files import results_dir
+from fermoe.study import tables_for_people, verdicts
+from fermoe.study.page import INDEX, REPORT, TITLES, VERDICTS, write_index, write_report
+from fermoe.study.provenance import provenance
+from fermoe.study.tables import read_tables
+
+STUDIES = sorted(path.parent.parent for path in results_dir().glob("*/tables/claims.csv"))
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """A parsed page: its elements with their attributes, what is open around them, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str], tuple[str, ...]]] = []
+        self.texts: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attributes}, tuple(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((" ".join(data.split()), tuple(self.open)))
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+    def text(self, without: str = "style") -> str:
+        return "\n".join(text for text, around in self.texts if without not in around and "style" not in around)
+
+
+def check(html: str, folder: Path) -> Page:
+    """What every page keeps."""
+    page = Page(html)
+    assert html.startswith("<!doctype html>")
+    assert len(html.encode()) < 4_000_000
+    assert [len(page.all(tag)) for tag in ("main", "nav", "h1", "title", "script", "link", "iframe")] == [1] * 4 + [
+        0
+    ] * 3
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(img["alt"].endswith(".") and img["src"].startswith("data:image/") for img in page.all("img"))
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for link in page.all("a"):
+        place, _, fragment = link["href"].partition("#")
+        assert not re.match(r"\w+:|//", place)
+        assert place or fragment in ids
+        assert not place or (folder / place).exists(), place
+    levels = [int(name[1]) for name, _, _ in page.elements if re.fullmatch(r"h[1-6]", name)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    tables, captions = page.all("table"), page.all("caption")
+    assert len(tables) == len(captions)
+    assert all(cell["scope"] in ("col", "row") for cell in page.all("th"))
+    for _, _, around in (entry for entry in page.elements if entry[0] == "table"):
+        assert around[-1] == "div"
+    boxes = [box for box in page.all("div") if box.get("class") == "box"]
+    assert len(boxes) == len(tables)
+    assert all(box["tabindex"] == "0" and box["aria-labelledby"] in ids for box in boxes)
+    assert "nan" not in re.findall(r"[a-z]+", page.text().lower())
+    return page
+
+
+@pytest.fixture(params=STUDIES, ids=lambda path: path.name)
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of a kept study: its tables, figures and packed runs."""
+    folder = tmp_path / request.param.name
+    for part in ("tables", "figures"):
+        shutil.copytree(request.param / part, folder / part)
+    return folder
+
+
+def test_a_report_is_whole_and_stands_alone(study: Path) -> None:
+    html = write_report(study).read_text()
+    page = check(html, study)
+    sections = [attributes["aria-labelledby"] for attributes in page.all("section")]
+    assert sections == ["claims", "questions", *TITLES, "limits", "provenance"]
+    text = page.text()
+    for claim in (f"C{number}" for number in range(1, 12)):
+        assert re.search(rf"^{claim}$", text, re.M)
+    badges = [a["class"].split()[1].replace("-", " ") for a in page.all("span") if "badge" in a.get("class", "")]
+    assert badges == [line for line in badges if line in ("supported", "contradicted", "inconclusive", "not tested")]
+    assert len(badges) == 11
+    for word in ("prefers-color-scheme: dark", "@media print", "size: A4"):
+        assert word in html
+
+
+def test_a_report_names_runs_where_one_asks_for_them_only(study: Path) -> None:
+    page = Page(write_report(study).read_text())
+    runs = set(read_tables(study)["accuracy"]["run"])
+    assert not [run for run in runs if run in page.text(without="details")]
+    assert all(run in page.text() for run in runs)
+
+
+def test_a_report_is_the_same_bytes_every_time(study: Path) -> None:
+    assert write_report(study).read_bytes() == write_report(study).read_bytes()
+
+
+def test_no_table_of_a_page_is_longer_than_a_dozen_rows(study: Path) -> None:
+    for build in tables_for_people.TABLES.values():
+        table = build(read_tables(study))
+        assert len(table.shown) <= tables_for_people.LONGEST
+        assert len(table.shown) + table.left_out == len(table.rows)
+        assert all(len(row) == len(table.columns) for row in table.rows)
+        assert table.caption
+        assert not any(re.search(r"\d\.\d{4,}|(?<!\w)-\d|−0\.0+\b|seed\d", cell) for row in table.rows for cell in row)
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
+def test_the_kept_report_says_what_the_kept_tables_say(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("runs"))
+    kept = Page((folder / REPORT).read_text()).text()
+    assert Page(write_report(copy).read_text()).text() == kept, f"fermoe report {folder.name} makes it again"
+
+
+def test_the_kept_index_says_what_the_kept_tables_say(tmp_path: Path) -> None:
+    for folder in STUDIES:
+        shutil.copytree(folder / "tables", tmp_path / folder.name / "tables")
+        (tmp_path / folder.name / REPORT).touch()
+    write_index(tmp_path)
+    check((tmp_path / INDEX).read_text(), tmp_path)
+    for name in (INDEX, VERDICTS):
+        assert (tmp_path / name).read_text() == (results_dir() / name).read_text(), "fermoe report makes it again"
+
+
+def test_what_looks_like_html_in_tables_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    evil = '"><script>alert(1)</script>'
+    claims = pd.read_csv(STUDIES[0] / "tables" / "claims.csv").fillna("")
+    claims[["sentence", "reason", "evidence", "rule", "changed_after_results"]] = evil
+    accuracy = pd.read_csv(STUDIES[0] / "tables" / "accuracy.csv")
+    accuracy[["dataset", "model", "run", "initial_weights", "pipeline"]] = evil
+    (tmp_path / "tables").mkdir()
+    claims.to_csv(tmp_path / "tables" / "claims.csv", index=False)
+    accuracy.to_csv(tmp_path / "tables" / "accuracy.csv", index=False)
+    html = write_report(tmp_path, evil).read_text()
+    check(html, tmp_path)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 40
+
+
+def test_a_study_with_nothing_but_claims_still_has_a_report(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    shutil.copy(STUDIES[0] / "tables" / "claims.csv", tmp_path / "tables")
+    page = check(write_report(tmp_path).read_text(), tmp_path)
+    assert "Not asked: the study has no trainings" in page.text()
+
+
+def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no table of claims"):
+        write_report(tmp_path)
+    with pytest.raises(UserError, match="no study has a table of claims"):
+        write_index(tmp_path)
+
+
+def test_the_command_makes_one_report_or_the_page_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / STUDIES[0].name
+    shutil.copytree(STUDIES[0] / "tables", folder / "tables")
+    monkeypatch.setattr("fermoe.study.page.results_dir", lambda: tmp_path)
+    assert CliRunner().invoke(main, ["report", str(folder)]).output == f"{folder / REPORT}\n"
+    done = CliRunner().invoke(main, ["report"])
+    assert done.output == f"{tmp_path / INDEX}\n{tmp_path / VERDICTS}\n"
+
+
+def claims(verdict: str, reason: str, evidence: str = "ablation.csv (1 rows)") -> dict[str, pd.DataFrame]:
+    row = {"claim": "C10", "sentence": "Kernels help.", "verdict": verdict, "reason": reason, "evidence": evidence}
+    return {"claims": pd.DataFrame([row])}
+
+
+def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> None:
+    hint = claims("inconclusive", "mechanism only: FER-2013 (the miniature network; rule alone: supported): text")
+    nothing = claims("not tested", "needs RAF-DB: fermoe study rafdb", "ablation.csv (no rows yet)")
+    decided = claims("contradicted", "cnn1 adds nothing; p = 1")
+    (row,) = verdicts.strongest({"a": nothing, "b": decided, "c": hint}).to_dict("records")
+    assert (row["verdict"], row["decided_by"], row["why"]) == ("contradicted", "b", "cnn1 adds nothing")
+    assert row["others"] == (
+        "c: inconclusive, seen on the miniature network alone, there supported; a: not tested, needs RAF-DB"
+    )
+    (row,) = verdicts.strongest({"a": nothing, "c": hint}).to_dict("records")
+    assert (row["decided_by"], row["verdict"]) == ("c", "inconclusive")
+    (row,) = verdicts.strongest({"a": nothing}).to_dict("records")
+    assert (row["decided_by"], row["others"]) == (verdicts.NOBODY, "")
+
+
+def test_studies_that_decide_against_each_other_decide_nothing() -> None:
+    both = {"a": claims("supported", "helps"), "b": claims("contradicted", "does not help")}
+    (row,) = verdicts.strongest(both).to_dict("records")
+    assert row["verdict"] == "inconclusive"
+    assert "against each other" in row["why"]
+
+
+def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
+    few = "mechanism only: x (not one of the paper's datasets; rule alone: not tested): 2 seed(s), 3 needed"
+    assert verdicts.why("C9", "not tested", few) == "seen on drawn faces alone, from too few trainings"
+    part = "mechanism only: x (the miniature network; rule alone: not tested): a; on 600 of 7178 test images, all"
+    assert verdicts.why("C7", "not tested", part) == "seen on the miniature network alone, on 600 of 7178 test images"
+
+
+@pytest.mark.parametrize("folder", [path for path in STUDIES if (path / "runs.tar.xz").exists()], ids=lambda p: p.name)
+def test_packed_runs_tell_how_they_were_made(folder: Path, tmp_path: Path) -> None:
+    tables = read_tables(folder)
+    said = provenance(folder, tables)
+    assert said["Seeds"] == "0, 1, 2"
+    assert "hours over" in said["Training time"]
+    assert "result.json" in provenance(tmp_path, tables)["Commit, processor, packages, time"]

@@ -1,0 +1,94 @@
+"""What README and results/README say is what the committed tables say, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fermoe.evidence.findings import comparison, findings
+from fermoe.files import results_dir
+from fermoe.study.page import write_report
+from fermoe.study.tables import read_tables
+from fermoe.study.tables_for_people import accuracies, inputs, variants
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "results" / "README.md").read_text()
+FIRST_SCREEN = README.partition("## ")[0]
+LONG, SHORT = "fer2013-long-miniature", "fer2013-miniature"
+
+
+def rows_after(text: str, heading: str) -> list[list[str]]:
+    """The cells of the first table after a heading of its columns."""
+    lines = text[text.index(heading) :].splitlines()[2:]
+    table = lines[: next((n for n, line in enumerate(lines) if not line.startswith("|")), len(lines))]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_readme_fits_a_reader() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "results" / "README.md"], ids=["README", "results"])
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("variant", ["backbone", "no_moe", "no_cnn1", "no_cnn2"])
+def test_the_answer_of_readme_is_the_tables(variant: str) -> None:
+    found = findings(comparison(read_tables(results_dir() / LONG), "variant", "full", variant), -1)
+    wanted = found if variant == "backbone" else {"accuracy": found["accuracy"]}
+    for finding in wanted.values():
+        value, _, interval = finding.text().partition(" ")
+        assert re.search(rf"{re.escape(value)}( points)? {re.escape(interval)}", " ".join(FIRST_SCREEN.split()))
+        assert f"{finding.images:,} test images" in FIRST_SCREEN
+
+
+def test_the_verdicts_of_readme_are_those_over_all_studies() -> None:
+    claims = pd.read_csv(results_dir() / "verdicts.csv")
+    shown = [(row[0].split()[0], row[1].strip("*"), row[2]) for row in rows_after(README, "| claim | verdict | why |")]
+    assert shown == list(claims[["claim", "verdict", "why"]].itertuples(index=False, name=None))
+
+
+def test_the_results_of_readme_are_in_the_leaderboard() -> None:
+    board = rows_after(RESULTS, "| network and setting | study |")
+    known = {row[3] for row in board}
+    for row in rows_after(README, "| dataset | paper | network, size |"):
+        for cell in row[3:]:
+            assert cell in known | {"–", ""} or cell.startswith("needs the data"), row
+
+
+@pytest.mark.parametrize("studies", [(LONG, SHORT), ("quick",)], ids=["FER-2013", "drawn"])
+def test_the_leaderboard_has_every_setting_once_the_best_first(studies: tuple[str, ...]) -> None:
+    part = RESULTS if studies != ("quick",) else RESULTS.partition("## Drawn faces")[2]
+    board = rows_after(part, "| network and setting | study |")
+    expected = [
+        [row[0], f"[{study}]({study}/report.html)", *row[1:]]
+        for study in studies
+        for row in accuracies(read_tables(results_dir() / study)).rows
+    ]
+    assert sorted(board) == sorted(expected)
+    reached = [float(row[3].split()[0]) for row in board]
+    assert reached == sorted(reached, reverse=True)
+
+
+def test_the_differences_of_the_leaderboard_are_the_tables() -> None:
+    for study, table in ((LONG, variants), (SHORT, variants), (SHORT, inputs)):
+        for row in table(read_tables(results_dir() / study)).rows:
+            assert f"| {' | '.join(row)} |" in RESULTS
+
+
+def test_the_figure_of_readme_is_drawn_from_the_committed_tables(tmp_path: Path) -> None:
+    """The numbers behind it; glyphs may differ between versions of matplotlib."""
+    assert f"results/{LONG}/figures/lead.svg" in README
+    kept = results_dir() / LONG / "figures" / "lead.svg"
+    (tmp_path / "tables").symlink_to(results_dir() / LONG / "tables")
+    write_report(tmp_path, "T")
+    drawn = (tmp_path / "figures" / "lead.svg").read_text()
+    texts = re.compile(r"<!-- (.*?) -->")
+    assert texts.findall(drawn) == texts.findall(kept.read_text())
+    assert "The hybrid beats its backbone in accuracy" in texts.findall(drawn)
