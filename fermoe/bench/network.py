@@ -41,6 +41,7 @@ from fermoe.training.runs import provenance
 PLAIN, RESNET50 = "plain port", "torchvision's ResNet-50"
 FLOAT32, ALONE = "the same in float32", "its ResNet alone"
 CLASSES = 7
+CPU = torch.device("cpu")
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "ResNet"}
 Run = Callable[[], object]
 Pairs = list[tuple[float, float]]  # milliseconds of (ours, other)
@@ -89,7 +90,6 @@ class Networks:
         self.ours = place(ExpressNetMoE(shape), self.device)
         self.plain = strong_port(shape).to(self.device)
         self.resnet50 = resnet50().to(self.device)
-        self.plain.resnet.to(memory_format=torch.channels_last)
 
     def whole(self, batch: int, training: bool) -> Iterator[Timed]:
         """A training step (forward, loss, backward, Adam) or an evaluation, against both other networks."""
@@ -138,11 +138,11 @@ class Networks:
             pairs = alternate(load, self._work(self.ours, batch, training=True), self.repeats, self._wait)
         return Timed("loader", "training step", batch, [(load_ms / batches, step_ms) for load_ms, step_ms in pairs])
 
-    def _images(self, batch: int, order: torch.memory_format) -> Tensor:
-        return random_images(batch, self.side).to(self.device).contiguous(memory_format=order)
-
     def _order(self, model: nn.Module) -> torch.memory_format:
         return torch.contiguous_format if model is self.plain else torch.channels_last
+
+    def _images(self, batch: int, order: torch.memory_format) -> Tensor:
+        return random_images(batch, self.side).to(self.device).contiguous(memory_format=order)
 
     def _work(self, model: nn.Module, batch: int, training: bool, precision: str = "float32") -> Run:
         images = self._images(batch, self._order(model))
@@ -151,8 +151,7 @@ class Networks:
         return partial(training_step, model, images, adam(model), precision)
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
 
 
 class _Fixed(nn.Module):
@@ -187,6 +186,12 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=1e-4, eps=EPSILON, fused=True)
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def random_images(batch: int, side: int) -> Tensor:
     """(N, 3, side, side), normally distributed, the same on every machine."""
     return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -208,6 +213,12 @@ def training_step(
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
+
+
+def step_of(network: nn.Module, side: int, batch: int, device: torch.device = CPU) -> partial[None]:
+    """A training step of this network, channels last, on a batch of random images of that side; takes a precision."""
+    images = random_images(batch, side).to(device, memory_format=torch.channels_last)
+    return partial(training_step, network, images, adam(network))
 
 
 def forward_backward(module: nn.Module, images: Tensor) -> None:
@@ -346,13 +357,11 @@ def _measure(config: BenchConfig) -> Iterator[tuple[str, Timed]]:
 
 def _full_against_backbone(size: str, device: str, config: BenchConfig) -> Timed:
     """A training step of a scale model against one of its ResNet alone."""
-    runs, batch = [], config.size_batch
-    for variant in ("full", "backbone"):
-        model = place(ExpressNetMoE(ModelConfig.named(size, CLASSES, variant)), torch.device(device))
-        images = random_images(batch, model.config.image_size).to(device, memory_format=torch.channels_last)
-        runs.append(partial(training_step, model, images, adam(model)))
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    return Timed(f"training step: {size}", ALONE, batch, alternate(runs[0], runs[1], 3 * config.repeats, wait))
+    shapes = [ModelConfig.named(size, CLASSES, variant) for variant in ("full", "backbone")]
+    where, batch = torch.device(device), config.size_batch
+    full, alone = (step_of(place(ExpressNetMoE(shape), where), shape.image_size, batch, where) for shape in shapes)
+    pairs = alternate(full, alone, 3 * config.repeats, partial(wait_for, where))
+    return Timed(f"training step: {size}", ALONE, batch, pairs)
 
 
 def _imports(config: BenchConfig) -> Timed:
@@ -379,16 +388,15 @@ def epoch_benchmark(config: BenchConfig | None = None) -> pd.DataFrame:
     Columns: model, variant, precision, threads, batch, ms_per_image (the fastest of the repeats), epoch_minutes (of
     `FER2013_TRAINING` images, without evaluation), then the machine and the versions.
     """
-    config, cpu, rows = config or BenchConfig(), torch.device("cpu"), []
-    precisions = PRECISIONS if bfloat16_speed(cpu) >= WORTH else PRECISIONS[:1]
+    config, rows = config or BenchConfig(), []
+    precisions = PRECISIONS if bfloat16_speed(CPU) >= WORTH else PRECISIONS[:1]
     for size, batch in {**dict.fromkeys(config.sizes, 2 * config.size_batch), config.model: config.block_batch}.items():
         for variant in ("full", "backbone"):
-            model = ExpressNetMoE(ModelConfig.named(size, CLASSES, variant))
-            images = random_images(batch, model.config.image_size).contiguous(memory_format=torch.channels_last)
-            optimizer = adam(model)
+            shape = ModelConfig.named(size, CLASSES, variant)
+            step = step_of(ExpressNetMoE(shape), shape.image_size, batch)
             for precision in precisions:
-                step = partial(training_step, model, images, optimizer, precision)
-                fastest = min(ours for ours, _ in alternate(step, lambda: None, config.repeats)) / batch
+                pairs = alternate(partial(step, precision), lambda: None, config.repeats)
+                fastest = min(ours for ours, _ in pairs) / batch
                 minutes = fastest * FER2013_TRAINING / 60_000
                 rows.append((size, variant, precision, torch.get_num_threads(), batch, fastest, minutes))
     columns = ["model", "variant", "precision", "threads", "batch", "ms_per_image", "epoch_minutes"]
@@ -397,11 +405,9 @@ def epoch_benchmark(config: BenchConfig | None = None) -> pd.DataFrame:
 
 def _peak_of_training(what: str, model: str, batch: int) -> float:
     shape = ModelConfig.named(model, CLASSES)
-    network = resnet50() if what == RESNET50 else place(ExpressNetMoE(shape), torch.device("cpu"))
-    images = random_images(batch, shape.image_size).contiguous(memory_format=torch.channels_last)
-    optimizer = adam(network)
+    step = step_of(resnet50() if what == RESNET50 else ExpressNetMoE(shape), shape.image_size, batch)
     for _ in range(2):
-        training_step(network, images, optimizer)
+        step()
     return peak_resident_mib()
 
 

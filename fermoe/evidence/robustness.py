@@ -106,7 +106,7 @@ def measure(
             found = {i: np.zeros(len(rows), np.uint8) for i in missing}
             for start in range(0, len(rows) if missing else 0, CHUNK):
                 part = slice(start, start + CHUNK)
-                pictures, places = first.images(rows[part]), {part_: box[part] for part_, box in boxes.items()}
+                pictures, places = first.images(rows[part]), {where: box[part] for where, box in boxes.items()}
                 if severity:  # perturbing costs as much as a small network's answer: once for all of them
                     pictures = perturb(name, severity, pictures, places, rows[part], seed)
                 for i in missing:
@@ -114,7 +114,7 @@ def measure(
             for i in missing:
                 answers[i].put(name, severity, found[i])
                 bar.update()
-    predicted = np.array([[kept.known[f"{name}/{severity}"] for name, severity in asked] for kept in answers])
+    predicted = np.array([[kept.get(name, severity) for name, severity in asked] for kept in answers])
     return Outcomes(tuple(run.name for run in trained), conditions, first.labels(rows), predicted)
 
 

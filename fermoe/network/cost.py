@@ -29,9 +29,8 @@ from fermoe.paper.published import block_parameters
 
 def block_macs(config: ModelConfig) -> dict[str, float]:
     """Multiply-accumulates for one image, forward, per block that has any, convolutions computed directly."""
-    with torch.device("meta"):
-        model = ExpressNetMoE(replace(config, convolution="direct")).eval()
-        images = torch.empty(1, 3, config.image_size, config.image_size)
+    model = _on_meta(replace(config, convolution="direct")).eval()
+    images = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model(images)
@@ -169,8 +168,7 @@ def variant_costs(size: str, num_classes: int = 7) -> pd.DataFrame:
     rows = []
     for name in VARIANTS:
         config = ModelConfig.named(size, num_classes, name)
-        with torch.device("meta"):
-            parameters = parameter_counts(ExpressNetMoE(config))["total"]
+        parameters = parameter_counts(_on_meta(config))["total"]
         rows.append({"variant": name, "parameters": parameters, "mmac": sum(block_macs(config).values()) / 1e6})
     return pd.DataFrame(rows)
 

@@ -179,16 +179,11 @@ class ModelConfig:
     @classmethod
     def first_miniature(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
         """The miniature of the first studies, to read their runs: its extractors cost more of it than the paper's."""
-        return cls(
-            num_classes=num_classes,
-            variant=variant,
-            image_size=64,
+        return replace(
+            cls.miniature(num_classes, variant),  # whose variant changes the following too
             cnn1=ExtractorConfig((21, 15, 7, 5, 3, 3), (4, 8, 16, 24, 32, 48)),
             cnn2=ExtractorConfig((5, 3, 3, 3, 3), (4, 12, 24, 32, 48)),
             resnet=ResNetConfig(depths=(1, 1, 1, 1), stem=16, widths=(8, 16, 32, 64)),
-            width=64,
-            block_dropout=0.05,
-            dropout=0.2,
         )
 
     @classmethod

@@ -87,8 +87,10 @@ class Runner:
         with self.lock:
             for child in self.children:
                 assert child.pid is not None
-                with contextlib.suppress(ProcessLookupError):
+                try:
                     os.killpg(child.pid, signal.SIGTERM)
+                except ProcessLookupError:  # ended, or so young that it has no session of its own yet
+                    child.terminate()
 
     def _one(self, run: Run, bar: tqdm[Any]) -> Outcome:
         if self.stopping.is_set():
