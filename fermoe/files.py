@@ -198,7 +198,7 @@ def extract(archive: Path, root: Path) -> Path:
         else:
             with tarfile.open(archive) as tar:
                 _refuse_unsafe(archive, [member.name for member in tar if not member.isdir()])
-                tar.extractall(waiting, filter="data")
+                _extract_files(tar, waiting)
         inside = list(waiting.iterdir())
         content_root = inside[0] if len(inside) == 1 and inside[0].is_dir() else waiting
         content_root.chmod(0o755)
@@ -210,6 +210,18 @@ def extract(archive: Path, root: Path) -> Path:
     finally:
         shutil.rmtree(waiting, ignore_errors=True)
     return root
+
+
+def _extract_files(tar: tarfile.TarFile, folder: Path) -> None:
+    """All files of a dataset; Python before 3.11.4 has no filter for that, and takes plain files and folders alone."""
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+        return
+    for member in tar.getmembers():
+        if not (member.isreg() or member.isdir()):
+            raise tarfile.ExtractError(f"'{member.name}' is neither a file nor a folder")
+        member.mode = 0o755 if member.isdir() else 0o644
+        tar.extract(member, folder)
 
 
 def _refuse_unsafe(archive: Path, names: list[str]) -> None:
