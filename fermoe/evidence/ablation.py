@@ -20,7 +20,7 @@ from fermoe.evidence.measures import Difference, Resampler, same_images
 from fermoe.evidence.table import Table
 from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
-from fermoe.network.model import VARIANTS
+from fermoe.network.variants import VARIANTS
 from fermoe.training.config import follows_protocol, own_normalisation
 from fermoe.training.runs import FinishedRun, largest_setting
 
@@ -28,17 +28,18 @@ COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
     "difference", "ci_low", "ci_high", "p_value", "p_holm", "runs", "seeds_low", "seeds_high", "measure",
     "baseline_value", "crossed_low", "crossed_high", "p_crossed", "p_crossed_holm", "p_equal", "detectable",
-    "test_crop", "twins", "precision",
+    "test_crop", "twins", "precision", "composition",
 )  # fmt: skip
 
 # What a comparison is against. Every other axis must agree between the two sides, but for what follows the compared
 # one: protocols are compared each with its own pixel values, without augmentation, its own test crop and its twins.
 BASELINES = {
     "variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "twins": "kept", "precision": "float32",
-    "protocol": "published",
+    "composition": "proportional", "protocol": "published",
 }  # fmt: skip
-AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision")
+AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
 FOLLOWING = {"protocol": ("pipeline", "test_crop", "twins"), "crop": ("test_crop",)}
+SETTING_OF_VARIANTS = ("crop", "test_crop", "pipeline", "twins", "precision", "composition")
 SAME_TRAINING = ("test_crop",)
 """The contrasts whose two sides are one and the same training, tested in two ways."""
 
@@ -134,7 +135,7 @@ def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame
         and pipeline_parts(row.pipeline)[1] == "none"
         for row in rows.itertuples()
     ]
-    settings = list(rows[["crop", "test_crop", "pipeline", "twins", "precision"]].itertuples(index=False, name=None))
+    settings = list(rows[list(SETTING_OF_VARIANTS)].itertuples(index=False, name=None))
     return rows.iloc[largest_setting(settings, rows["variant"].tolist(), plain)].reset_index(drop=True)
 
 
@@ -169,7 +170,7 @@ def variant_contrasts(ablation: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFram
     A recall has the name of its class after it and follows its measures.
     """
     chosen = ablation[ablation["contrast"] == "variant"]
-    for key in ("protocol", "crop", "test_crop", "pipeline", "twins", "precision"):
+    for key in ("protocol", *SETTING_OF_VARIANTS):
         chosen = chosen[chosen[key].isin(rows[key].unique())]
     order = {variant: place for place, variant in enumerate(VARIANTS)}
     return chosen.sort_values("alternative", key=lambda names: names.map(order), kind="stable", ignore_index=True)

@@ -20,7 +20,7 @@ SETTINGS = ("learning_rate", "decay", "batch_size", "epochs", "patience", "label
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "split", "correct", "images", "accuracy",
     "ci_low", "ci_high", "run", "balanced_accuracy", "balanced_low", "balanced_high", "macro_f1", "f1_low", "f1_high",
-    "ece", "test_crop", "twins", "precision", "model", "initial_weights", *SETTINGS,
+    "ece", "test_crop", "twins", "precision", "composition", "model", "initial_weights", *SETTINGS,
     "train_images", "epochs_run", "best_epoch",
 )  # fmt: skip
 
@@ -46,7 +46,9 @@ def accuracy_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
             values = {name: measured[name] for name in COLUMNS if name in measured}
             rows.append({**fixed, "split": split, **values, **_intervals(run, split)})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.sort_values([*COLUMNS[:5], "twins", "precision", "seed", "split"], kind="stable", ignore_index=True)
+    return table.sort_values(
+        [*COLUMNS[:5], "twins", "precision", "composition", "seed", "split"], kind="stable", ignore_index=True
+    )
 
 
 def split_predictions(run: FinishedRun, split: str) -> pd.DataFrame | None:

@@ -29,7 +29,7 @@ from fermoe.evidence.findings import (
     signed,
     size,
 )
-from fermoe.network.model import VARIANTS
+from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables
@@ -38,7 +38,7 @@ PARTS = {
     "no_moe": ("the mixtures of experts", "dense layers in their place"),
     "no_cnn1": ("extractor 1, the large kernels", "the network without it"),
     "no_cnn2": ("extractor 2, the small kernels", "the network without it"),
-    "random_gate": ("a trained gate", "an untrained one"),
+    "frozen_gate": ("a trained gate", "an untrained one"),
 }
 """By variant: the part that it lacks, and what stands beside it in the comparison."""
 
@@ -88,7 +88,7 @@ def mixtures(tables: Tables) -> str:
 
 def trained_gate(tables: Tables) -> str:
     """Is a trained gate better than an untrained one?"""
-    return _part(tables, "random_gate")
+    return _part(tables, "frozen_gate")
 
 
 def large_kernels(tables: Tables) -> str:
@@ -193,7 +193,7 @@ def experts(tables: Tables) -> str:
     if full.empty:
         return "Not asked: the study has no measures of the full network's experts."
     setting, told, costs = full.iloc[0], [], []
-    untrained = table[(table["variant"] == "random_gate") & (table["protocol"] == setting["protocol"])]
+    untrained = table[(table["variant"] == "frozen_gate") & (table["protocol"] == setting["protocol"])]
     untrained = untrained[untrained["pipeline"] == setting["pipeline"]]
     for mixture, name in MIXTURES.items():
         information, null, drop = (

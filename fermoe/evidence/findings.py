@@ -19,7 +19,7 @@ from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MEASURES
 from fermoe.paper.verdicts import Tables
 
-AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision")
+AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
 """What the two sides of a comparison have in common, but for the axis that it is about."""
 
 COMPARED = (

@@ -48,7 +48,8 @@ from fermoe.evidence.maps import (
     target_layer,
 )
 from fermoe.evidence.table import Table
-from fermoe.network.model import VARIANTS, ExpressNetMoE
+from fermoe.network.model import ExpressNetMoE
+from fermoe.network.variants import VARIANTS
 from fermoe.stats import mean_interval
 from fermoe.training.inference import TrainedRun
 from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults, main_setting

@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fermoe.errors import UserError
-from fermoe.network.model import ExpressNetMoE, MixtureOfExperts
+from fermoe.network.mixture import MixtureOfExperts
+from fermoe.network.model import ExpressNetMoE
 from fermoe.stats import paired_difference, wilson_interval
 from fermoe.training.inference import TrainedRun
-
-MIXTURES = {"cnn": "cnn1", "expression": "fused"}
-"""The two mixtures and the feature that each mixes, in the order in which the head sees them."""
 
 BOTH = "both"
 """The name of a change made in all mixtures at once."""
@@ -103,12 +101,13 @@ def open_mixtures(run: TrainedRun, images: int | None = None) -> Mixtures:
     """
     rows = run.rows(images)
     out = run.predict(run.images(rows))
-    names = [name for name in MIXTURES if name in out.gates]
+    mixed = run.model.config.mixtures
+    names = [name for name in mixed if name in out.gates]
     if not names:
         raise UserError(f"variant '{run.config.variant}' has no gates", where=run.name, fix="leave this run out")
     return Mixtures(
         run.model,
-        {name: out.features[MIXTURES[name]].to(run.device) for name in names},
+        {name: out.features[mixed[name]].to(run.device) for name in names},
         {name: mixture(run.model, name).weights(out.gates[name]).to(run.device) for name in names},
         run.labels(rows),
     )

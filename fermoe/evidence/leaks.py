@@ -21,7 +21,8 @@ KINDS = ("identical", "identical or near")
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "leaks", "leaked_images", "images",
     "leaked_accuracy", "accuracy", "clean_accuracy", "difference", "ci_low", "ci_high", "run",
-    "test_crop", "twins", "precision", "standardised", "std_low", "std_high", "causal", "causal_low", "causal_high",
+    "test_crop", "twins", "precision",
+    "composition", "standardised", "std_low", "std_high", "causal", "causal_low", "causal_high",
 )  # fmt: skip
 
 

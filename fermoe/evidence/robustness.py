@@ -26,7 +26,7 @@ from fermoe.data.transforms import as_images
 from fermoe.evidence.kept_answers import KeptAnswers
 from fermoe.evidence.maps import boxes_in_crop
 from fermoe.evidence.table import Table
-from fermoe.network.model import VARIANTS, variants
+from fermoe.network.variants import VARIANTS, variants
 from fermoe.paper.part_rules import DROPS, OCCLUSION_OR_LIGHT
 from fermoe.seeds import Drawn, crossed, detectable, equivalence, welch
 from fermoe.stats import holm
@@ -38,11 +38,11 @@ NOTEBOOK = "09_robustness"
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "perturbation", "group", "severity", "seeds", "images",
     "accuracy", "ci_low", "ci_high", "clean_accuracy", "relative_drop", "drop_low", "drop_high", "drop_difference",
-    "diff_low", "diff_high", "runs", "twins", "precision",
+    "diff_low", "diff_high", "runs", "twins", "precision", "composition",
 )  # fmt: skip
 
 MEANS_COLUMNS = (
-    "dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision",
+    "dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision", "composition",
     "drop", "conditions", "seeds", "images", "full",
     "value", "difference", "ci_low", "ci_high", "crossed_low", "crossed_high", "p_crossed", "p_crossed_holm",
     "seeds_low", "seeds_high", "p_equal", "detectable", "runs",

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 COLUMNS = (
     "dataset", "protocol", "variant", "crop", "pipeline", "seed", "epochs", "images", "chosen_epoch", "selected",
     "optimism", "ci_low", "ci_high", "run", "test_crop",
-    "twins", "precision", "full_size", "full_low", "full_high",
+    "twins", "precision", "composition", "full_size", "full_low", "full_high",
 )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fermoe.errors import UserError
 from fermoe.network.large_kernel import direct_conv2d, fast_length, fft_conv2d, same_padding
-from fermoe.network.model import SIZES, VARIANTS, ExpressNetMoE, ModelConfig, parameter_counts
+from fermoe.network.model import SIZES, ExpressNetMoE, ModelConfig, parameter_counts
+from fermoe.network.variants import VARIANTS
 from fermoe.paper.published import block_parameters
 
 

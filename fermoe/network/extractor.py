@@ -47,16 +47,20 @@ class Extractor(nn.Module):
 
 
 class LargeKernelExtractor(nn.Module):
-    """CNN extractor 1: large kernels for the whole face, then a dense layer on the flat map: → (N, D)."""
+    """CNN extractor 1: large kernels for the whole face, then a dense layer on the flat map: → (N, D).
 
-    def __init__(self, blocks: Extractor, features: int, width: int, dropout: float):
+    `pooled` averages the map instead, as extractor 2 does; `features` is what the dense layer then sees.
+    """
+
+    def __init__(self, blocks: Extractor, features: int, width: int, dropout: float, pooled: bool = False):
         super().__init__()
-        self.blocks = blocks
+        self.blocks, self.pooled = blocks, pooled
         self.dense = nn.Linear(features, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(F.relu(self.dense(self.blocks(x).flatten(1))))
+        maps = self.blocks(x)
+        return self.dropout(F.relu(self.dense(maps.mean((2, 3)) if self.pooled else maps.flatten(1))))
 
 
 class SmallKernelExtractor(nn.Module):

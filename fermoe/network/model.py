@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,88 +19,9 @@ from fermoe.errors import UserError
 from fermoe.network.cpu import optimised
 from fermoe.network.extractor import Extractor, ExtractorConfig, LargeKernelExtractor, SmallKernelExtractor
 from fermoe.network.large_kernel import Mode
+from fermoe.network.mixture import GateKind, MixtureOfExperts, load_balancing_loss
 from fermoe.network.resnet import ResNet, ResNetConfig, initialise_like_keras
-
-GateKind = Literal["top_k", "dense", "random"]
-
-
-class MixtureOfExperts(nn.Module):
-    """Σ_e weight_e(x) · relu(expert_e(x)), where the weights are the top-k of the gate's softmax.
-
-    `kind` "dense" keeps the whole softmax; "random" freezes the gate as initialised. The experts are plain
-    `nn.Linear` layers in a list: four matrix products on one input cost the same as a batched one here, and a
-    single expert stays easy to name, load and knock out.
-    """
-
-    def __init__(self, width: int, experts: int, top_k: int, kind: GateKind = "top_k"):
-        super().__init__()
-        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(experts))
-        self.gate = nn.Linear(width, experts)
-        self.top_k = top_k
-        self.kind = kind
-        if kind == "random":
-            self.gate.requires_grad_(False)
-
-    def weights(self, gates: Tensor) -> Tensor:
-        """The gate's softmax (N, E) → the weight of every expert (N, E), zero for those not chosen."""
-        if self.kind == "dense":
-            return gates
-        values, indices = gates.topk(self.top_k, dim=1)
-        return torch.zeros_like(gates).scatter(1, indices, values)
-
-    def mix(self, x: Tensor, weights: Tensor) -> Tensor:
-        """x (N, D) through every expert, summed with the given weights (N, E) → (N, D)."""
-        outputs = torch.stack([F.relu(expert(x)) for expert in self.experts], 1)  # (N, E, D)
-        return torch.einsum("ne,ned->nd", weights.to(outputs.dtype), outputs)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (N, D) → the mixture (N, D) and the gate's full softmax (N, E)."""
-        gates = F.softmax(self.gate(x).float(), dim=1)
-        return self.mix(x, self.weights(gates)), gates
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A network that differs from the paper's in some fields of `ModelConfig`, its `changes`.
-
-    `title` names it for people, `what` says what is changed. In the group "part" a part of the network is left out, in
-    the group "gate" the experts are chosen otherwise.
-    """
-
-    title: str
-    what: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    group: Literal["whole", "part", "gate"] = "part"
-
-
-VARIANTS: dict[str, Variant] = {
-    "full": Variant("full network", "the paper's network", group="whole"),
-    "backbone": Variant(
-        "ResNet alone",
-        "the ResNet alone, with dropout and the head",
-        {"cnn1": None, "cnn2": None, "fusion": False, "gate": None},
-    ),
-    "no_moe": Variant("without mixtures", "each mixture replaced by one dense layer of the same width", {"gate": None}),
-    "no_cnn1": Variant("without extractor 1", "without extractor 1 (large kernels) and its mixture", {"cnn1": None}),
-    "no_cnn2": Variant(
-        "without extractor 2",
-        "without extractor 2 (small kernels): the fusion sees the ResNet only",
-        {"cnn2": None},
-    ),
-    "dense_gate": Variant(
-        "dense gate", "every expert weighted by the softmax, none dropped", {"gate": "dense"}, "gate"
-    ),
-    "random_gate": Variant(
-        "frozen gate", "top-2 by a gate that stays as it was initialised", {"gate": "random"}, "gate"
-    ),
-    "balanced_gate": Variant("balanced gate", "top-2 with a load-balancing loss", {"balance_weight": 0.01}, "gate"),
-}
-
-
-def variants(*groups: str) -> list[str]:
-    """The names of the variants in these groups, or of all variants, in their order."""
-    return [name for name, variant in VARIANTS.items() if not groups or variant.group in groups]
-
+from fermoe.network.variants import RENAMED, VARIANTS
 
 PAPER_CNNS = (
     ExtractorConfig((75, 50, 25, 15, 9, 3), (8, 16, 32, 64, 128, 256)),
@@ -132,15 +53,19 @@ class ModelConfig:
     block_dropout: float = 0.1
     dropout: float = 0.5
     balance_weight: float = 0.0  # of the load-balancing loss
+    balance_batches: int = 1  # how many batches the load that it sees stands for
+    cnn1_pooled: bool = False  # True: extractor 1 averages its last map where the paper flattens it
+    second_mixture: bool = False  # True: without extractor 1 its mixture sees the fused features
     convolution: Mode = "auto"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "variant", RENAMED.get(self.variant, self.variant))
         if self.variant not in VARIANTS:
             raise UserError(f"unknown model variant '{self.variant}'", fix=f"choose one of {', '.join(VARIANTS)}")
         for name, value in VARIANTS[self.variant].changes.items():
             if name not in self.__dataclass_fields__:
                 raise UserError(f"variant '{self.variant}' changes '{name}'", fix="name a field of ModelConfig")
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value(self) if callable(value) else value)
         if self.num_classes < 2:
             raise UserError(f"num_classes is {self.num_classes}", fix="give at least 2")
         smallest = max((extractor.shrinks for extractor in (self.cnn1, self.cnn2) if extractor), default=1)
@@ -149,6 +74,13 @@ class ModelConfig:
         for name, choices in {"convolution": get_args(Mode), "gate": (*get_args(GateKind), None)}.items():
             if (value := getattr(self, name)) not in choices:
                 raise UserError(f"{name} is '{value}'", fix=f"choose one of {choices}")
+
+    @property
+    def mixtures(self) -> dict[str, str]:
+        """The mixtures, or the dense layers in their place, as the head sees them, and the feature that each mixes."""
+        first = "cnn1" if self.cnn1 else "fused"
+        found = {"cnn": first} if self.cnn1 or (self.second_mixture and self.fusion) else {}
+        return found | ({"expression": "fused"} if self.fusion else {})
 
     @classmethod
     def miniature(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
@@ -242,9 +174,11 @@ class ExpressNetMoE(nn.Module):
         self.resnet_dropout = nn.Dropout(config.dropout)
         if config.cnn1 is not None:
             blocks = Extractor(config.cnn1, config.block_dropout, config.convolution)
-            side = config.image_size // config.cnn1.shrinks
-            self.cnn1 = LargeKernelExtractor(blocks, config.cnn1.channels[-1] * side**2, width, config.dropout)
-            self.moe_cnn = self._mixture()
+            side = 1 if config.cnn1_pooled else config.image_size // config.cnn1.shrinks
+            features = config.cnn1.channels[-1] * side**2
+            self.cnn1 = LargeKernelExtractor(blocks, features, width, config.dropout, config.cnn1_pooled)
+        if "cnn" in config.mixtures:
+            self.moe_cnn = self._mixture(0)
         head_width = config.resnet.out_features
         if config.cnn2 is not None:
             self.cnn2 = SmallKernelExtractor(Extractor(config.cnn2, config.block_dropout, config.convolution))
@@ -252,18 +186,20 @@ class ExpressNetMoE(nn.Module):
         if config.fusion:
             self.fusion = nn.Linear(head_width, width)
             self.fusion_dropout = nn.Dropout(config.dropout)
-            self.moe_expression = self._mixture()
+            self.moe_expression = self._mixture(1)
             head_width = width
-        self.head = nn.Linear(head_width + (width if config.cnn1 else 0), config.num_classes)
+        self.head = nn.Linear(head_width + (width if "cnn" in config.mixtures else 0), config.num_classes)
         initialise_like_keras(self)
         if fast:
             optimised(self)
 
-    def _mixture(self) -> nn.Module:
+    def _mixture(self, number: int) -> nn.Module:
         config = self.config
         if config.gate is None:
             return DenseReLU(config.width, config.width)
-        return MixtureOfExperts(config.width, config.experts, config.top_k, config.gate)
+        return MixtureOfExperts(
+            config.width, config.experts, config.top_k, config.gate, config.balance_batches, salt=number
+        )
 
     def forward(self, images: Tensor) -> ExpressNetOutput:
         """images (N, 3, H, W), as the input pipeline makes them → logits, gates and features."""
@@ -271,46 +207,42 @@ class ExpressNetMoE(nn.Module):
         gates: dict[str, Tensor] = {}
         features: dict[str, Tensor] = {}
 
-        def mix(name: str, module: nn.Module, x: Tensor) -> Tensor:
-            if isinstance(module, MixtureOfExperts):
-                x, gates[name] = module(x)
-            else:
-                x = module(x)
-            features[f"moe_{name}"] = x
-            return x
-
         features["resnet"] = face = self.resnet_dropout(self.resnet(images))  # (N, 2048)
         if config.cnn2 is not None:
             features["cnn2"] = self.cnn2(images)  # (N, 256)
             face = torch.cat([features["cnn2"], face], 1)  # (N, 2304)
         if config.fusion:
             features["fused"] = self.fusion_dropout(F.relu(self.fusion(face)))  # (N, 512)
-
-        mixed = []
         if config.cnn1 is not None:
             features["cnn1"] = self.cnn1(images)  # (N, 512)
-            mixed.append(mix("cnn", self.moe_cnn, features["cnn1"]))
-        mixed.append(mix("expression", self.moe_expression, features["fused"]) if config.fusion else face)
-        return ExpressNetOutput(self.head(torch.cat(mixed, 1)), gates, features)
 
-    def auxiliary_loss(self, output: ExpressNetOutput) -> Tensor:
-        """The load-balancing loss of all mixtures, weighted as configured; zero where it has no weight."""
-        if self.config.balance_weight == 0 or not output.gates:
+        seen = []
+        for name, feature in config.mixtures.items():
+            mixture, x = getattr(self, f"moe_{name}"), features[feature]
+            if isinstance(mixture, MixtureOfExperts):
+                x, gates[name] = mixture(x, images)
+            else:
+                x = mixture(x)
+            features[f"moe_{name}"] = x
+            seen.append(x)
+        if not config.fusion:
+            seen.append(face)
+        return ExpressNetOutput(self.head(torch.cat(seen, 1)), gates, features)
+
+    def auxiliary_loss(self, output: ExpressNetOutput, pooled: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The load-balancing loss of all mixtures, weighted as configured; zero where it has no weight.
+
+        `pooled` is for a batch that is split over processes: the loads of this part → those of the whole batch.
+        """
+        config = self.config
+        if config.balance_weight == 0 or not output.gates:
             return output.logits.new_zeros(())
-        losses = [load_balancing_loss(gates, self.config.top_k) for gates in output.gates.values()]
-        return self.config.balance_weight * torch.stack(losses).sum()
-
-
-def load_balancing_loss(gates: Tensor, top_k: int) -> Tensor:
-    """E · Σ_e load_e · importance_e (Switch Transformer, eq. 4–6, for top-k): 1 when balanced, up to E/k when not.
-
-    Args:
-        gates: full softmax (N, E).
-        top_k: how many experts each image uses.
-    """
-    experts = gates.shape[1]
-    chosen = torch.zeros_like(gates).scatter(1, gates.topk(top_k, dim=1).indices, 1.0 / top_k)
-    return experts * (chosen.mean(0) * gates.mean(0)).sum()
+        losses = []
+        for name, gates in output.gates.items():
+            running = getattr(self, f"moe_{name}").running_load
+            whole = running if pooled is None else lambda load, running=running: running(pooled(load))
+            losses.append(load_balancing_loss(gates, config.top_k, whole))
+        return config.balance_weight * torch.stack(losses).sum()
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

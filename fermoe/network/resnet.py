@@ -20,15 +20,29 @@ EXPANSION = 4
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """`depths` bottleneck blocks and `widths` inner channels per stage; a block puts out 4 × its width."""
+    """`depths` bottleneck blocks and `widths` inner channels per stage; a block puts out 4 × its width.
+
+    `wider` multiplies every width, the stem's too, and `deeper` every stage's blocks.
+    """
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
     stem: int = 64
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    wider: float = 1.0
+    deeper: int = 1
+
+    @property
+    def built(self) -> ResNetConfig:
+        """The same network with its factors multiplied out."""
+        return ResNetConfig(
+            tuple(depth * self.deeper for depth in self.depths),
+            round(self.stem * self.wider),
+            tuple(round(width * self.wider) for width in self.widths),
+        )
 
     @property
     def out_features(self) -> int:
-        return self.widths[-1] * EXPANSION
+        return self.built.widths[-1] * EXPANSION
 
 
 class Normalised(nn.Module):
@@ -68,7 +82,7 @@ class ResNet(Normalised):
 
     def __init__(self, config: ResNetConfig | None = None):
         super().__init__()
-        config = config or ResNetConfig()
+        config = (config or ResNetConfig()).built
         self.stem = nn.Conv2d(3, config.stem, 7, 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(config.stem, **BATCH_NORM)
         channels, stages = config.stem, []

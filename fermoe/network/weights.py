@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from fermoe.errors import UserError
 from fermoe.files import atomic
 from fermoe.network.extractor import Extractor
-from fermoe.network.model import ExpressNetMoE, MixtureOfExperts
+from fermoe.network.mixture import MixtureOfExperts
+from fermoe.network.model import ExpressNetMoE
 from fermoe.network.resnet import ResNet
 
 BACKBONE = "ResNet50/vggface_resnet50/"

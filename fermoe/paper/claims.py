@@ -106,7 +106,7 @@ CLAIMS = (
         "C9",
         "The model dynamically chooses the experts that fit the image.",
         "abstract",
-        "experts.csv, and ablation.csv for random_gate",
+        "experts.csv, and ablation.csv for frozen_gate",
         part_rules.experts,
         2,
         "2026-11-24",

@@ -204,20 +204,20 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
         return NOT_TESTED, few
     of = {name: group.dropna(subset=["value"]) for name, group in full.groupby("measure")}
     empty = rows.iloc[:0]
-    untrained = rows[(rows["variant"] == "random_gate") & (rows["measure"] == "mutual_information")]
+    untrained = rows[(rows["variant"] == "frozen_gate") & (rows["measure"] == "mutual_information")]
     information = _over_seeds(of.get("mutual_information", empty), untrained)
     shuffled = of.get("shuffled_gates_drop", empty)
     drops, dead = _over_seeds(shuffled), of.get("dead_experts", empty)["value"]
     setting = full.iloc[0]
-    here = (ablation["baseline"] == "full") & (ablation["alternative"] == "random_gate")
+    here = (ablation["baseline"] == "full") & (ablation["alternative"] == "frozen_gate")
     for name in ("dataset", "protocol", "crop", "pipeline", "twins"):
         here &= ablation[name] == setting[name]
     # Experts are measured where a network is tested as its protocol says; so is the comparison with an untrained gate.
     own = own_test_crop(setting["dataset"], setting["protocol"], setting["crop"])
     gate = ablation[here & (ablation["test_crop"] == own)]
-    against = f"{MIN_SEEDS} seeds of full against random_gate in ablation.csv"
+    against = f"{MIN_SEEDS} seeds of full against frozen_gate in ablation.csv"
     parts: dict[str, bool] = {
-        f"mutual_information of {MIN_SEEDS} seeds of random_gate": bool(information)
+        f"mutual_information of {MIN_SEEDS} seeds of frozen_gate": bool(information)
         and all(map(_known, information.values())),
         "shuffled_gates_drop": bool(drops),
         "dead_experts": len(dead) > 0,
@@ -259,8 +259,8 @@ def experts(tables: Tables) -> Verdict:
 
     Each dataset, protocol, crop and input pipeline by itself, at least three seeds, all test images. The null of "by
     content" is the untrained gate, for a random one follows the features too. Supported: in both mixtures the gates
-    tell more about the class than random_gate's (Welch's interval over seeds above 0) and another image's gates cost
-    accuracy (interval over seeds above 0), no expert is dead, and the full network beats random_gate in accuracy
+    tell more about the class than frozen_gate's (Welch's interval over seeds above 0) and another image's gates cost
+    accuracy (interval over seeds above 0), no expert is dead, and the full network beats frozen_gate in accuracy
     (interval over seeds and images, Holm-corrected p < 0.05). Contradicted: the gates tell less than untrained ones,
     or shuffling them or not training them excludes a cost of half a point.
     """
@@ -269,7 +269,7 @@ def experts(tables: Tables) -> Verdict:
     table = table_of(tables, "experts", *columns)
     per_run = table["measure"].isin(["mutual_information", "shuffled_gates_drop", "dead_experts"])
     # "both" rows change the two mixtures at once: they belong to neither.
-    rows = table[table["variant"].isin(["full", "random_gate"]) & (table["mixture"] != "both") & per_run]
+    rows = table[table["variant"].isin(["full", "frozen_gate"]) & (table["mixture"] != "both") & per_run]
     one_each(rows, [*setting, "variant", "seed", "mixture", "measure"], "experts.csv")
     rows = rows[rows.groupby(setting, dropna=False)["variant"].transform(lambda names: (names == "full").any())]
     missing = "no rows of the full network in experts.csv: run a study with expert measures"

@@ -27,7 +27,7 @@ from PIL import Image
 from fermoe.data.datasets import Dataset
 from fermoe.errors import UserError
 from fermoe.files import atomic
-from fermoe.network.model import VARIANTS
+from fermoe.network.variants import VARIANTS
 
 COLOURS = {
     "blue": "#0072B2",

@@ -18,11 +18,13 @@ import yaml
 from pydantic import Field
 
 from fermoe.data.arrays import CROPS
+from fermoe.data.composition import COMPOSITIONS
 from fermoe.data.datasets import DATASETS, PROTOCOLS, check_options
 from fermoe.data.transforms import AUGMENTATIONS, NORMALISATIONS
 from fermoe.errors import UserError, shortened
 from fermoe.files import digest, notebooks_dir, results_dir
-from fermoe.network.model import SIZES, VARIANTS
+from fermoe.network.model import SIZES
+from fermoe.network.variants import RENAMED, VARIANTS
 from fermoe.schema import Whole, checked, one_of, parse_yaml
 from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
@@ -39,19 +41,21 @@ EXAMPLE = f"see {notebooks_dir() / 'studies' / 'quick.yaml'}"
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
 TRAINING_KEYS = (
     "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing",
-    "twins", "precision",
+    "twins", "precision", "composition",
 )  # fmt: skip
 
 DatasetName = Annotated[str, one_of(lambda: DATASETS)]
 Size = Annotated[str, one_of(lambda: SIZES)]
 TrainingKey = Annotated[str, one_of(lambda: TRAINING_KEYS)]
 Protocol = Annotated[str, one_of(lambda: PROTOCOLS)]
-VariantName = Annotated[str, one_of(lambda: VARIANTS)]
+VariantName = Annotated[str, one_of(lambda: [*VARIANTS, *RENAMED])]
 Crop = Annotated[str, one_of(lambda: CROPS)]
 Normalisation = Annotated[str, one_of(lambda: NORMALISATIONS)]
 AugmentationName = Annotated[str, one_of(lambda: AUGMENTATIONS)]
 Twins = Annotated[str, one_of(lambda: TWINS)]
 PrecisionName = Annotated[str, one_of(lambda: PRECISIONS)]
+Composition = Annotated[str, one_of(lambda: COMPOSITIONS)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Notebook = Annotated[str, one_of(lambda: notebook_names())]
 Analysis = Annotated[str, one_of(lambda: [name for name in notebook_names() if name != TRAINING])]
@@ -69,6 +73,8 @@ class ExtraRow:
     augmentation: Sequence[AugmentationName] = ()
     twins: Sequence[Twins] = ()
     precision: Sequence[PrecisionName] = ()
+    composition: Sequence[Composition] = ()
+    learning_rate: Sequence[Positive] = ()
     seed: Sequence[Seed] = ()
 
 

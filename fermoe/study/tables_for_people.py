@@ -13,7 +13,7 @@ import pandas as pd
 
 from fermoe import seeds
 from fermoe.evidence.findings import AXES, COMPARED, Finding, Outcome, findings, over_seeds, rows_of, share, signed
-from fermoe.network.model import VARIANTS
+from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, DROPS, MEASURES
 from fermoe.paper.verdicts import Tables
@@ -25,9 +25,10 @@ LONGEST = 12
 INPUTS = {
     "none": "whole pictures", "blazeface": "cropped", "masked": "face painted over", "imagenet": "ImageNet's colours",
     "bgr_unit": "BGR in 0–1", "audited": "audited", "published": "as published", "kept": "twins kept",
-    "apart": "without twins", "float32": "float32",
+    "apart": "without twins", "float32": "float32", "as_given": "all training images", "equal": "classes equally often",
+    "proportional": "classes as in the dataset", "rare_happy": "happy as rare as fear",
 }  # fmt: skip
-"""What tables call crops, pixel values, protocols, twins and precisions."""
+"""What tables call crops, pixel values, protocols, twins, precisions and mixtures of classes."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def leaked(tables: Tables) -> PeopleTable:
 
 def inputs(tables: Tables) -> PeopleTable:
     """02: cropping and pixel values."""
-    found = comparisons(tables, ("crop", "test_crop", "pipeline", "twins", "precision", "protocol"))
+    found = comparisons(tables, ("crop", "test_crop", "pipeline", "twins", "precision", "composition", "protocol"))
     caption = "What the network sees: the first beside the second, in points; positive: the first is better"
     return comparison_table(found, caption)
 
@@ -233,7 +234,7 @@ def accuracies(tables: Tables) -> PeopleTable:
     """05: how good each network is."""
     table = _in_order(rows_of(tables, "accuracy", "split", "accuracy", "balanced_accuracy", "macro_f1", "seed"))
     table, rows = table[table["split"] == "test"], []
-    keys = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision"]
+    keys = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition"]
     for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(keys, sort=False):
         network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}, {input_name(crop)}"
         network += f", tested on {input_name(test_crop)}" if test_crop not in ("", crop) else ""

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fermoe.data.composition import COMPOSITIONS
 from fermoe.data.datasets import DATASETS
 from fermoe.data.transforms import pipeline_name, pipeline_parts
 from fermoe.errors import UserError
 from fermoe.files import digest
 from fermoe.network.model import ModelConfig
+from fermoe.network.variants import RENAMED
 from fermoe.training.precision import PRECISIONS
 
 TWINS = ("apart", "kept")
@@ -27,6 +29,7 @@ class TrainConfig:
     protocol on a dataset that the authors test uncropped. `normalisation` and `twins` None mean the protocol's own.
     `twins` "apart" takes test images' identical twins out of the training images and keeps all images of one picture
     on one side of the validation split; "kept" leaves every image where the dataset has it, as the authors do.
+    `composition` mixes the classes of the training images otherwise (`fermoe.data.composition`).
     """
 
     dataset: str = "synthetic"
@@ -50,6 +53,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     skip_unreadable: bool = False
     twins: str | None = None
+    composition: str = "as_given"
 
     def __post_init__(self) -> None:
         # A batch of one image has no variance for batch norm. YAML reads 1e-4 as text.
@@ -65,6 +69,7 @@ class TrainConfig:
             raise UserError(f"precision is {self.precision!r}", fix=f"choose one of {', '.join(PRECISIONS)}")
         if self.protocol == "published" and self.augmentation != "none":
             raise UserError("the published protocol has no augmentation", fix="use the audited protocol")
+        object.__setattr__(self, "variant", RENAMED.get(self.variant, self.variant))
         if self.test_crop is None:
             object.__setattr__(self, "test_crop", own_test_crop(self.dataset, self.protocol, self.crop))
         if self.normalisation is None:
@@ -73,6 +78,8 @@ class TrainConfig:
             object.__setattr__(self, "twins", own_twins(self.protocol))
         if self.twins not in TWINS:
             raise UserError(f"twins is {self.twins!r}", fix=f"choose one of {', '.join(TWINS)}")
+        if self.composition not in COMPOSITIONS:
+            raise UserError(f"composition is {self.composition!r}", fix=f"choose one of {', '.join(COMPOSITIONS)}")
         if self.protocol == "published" and self.twins != "kept":
             raise UserError("the published protocol keeps twins", fix="use the audited protocol")
         pipeline_name(str(self.normalisation), self.augmentation)
@@ -96,11 +103,14 @@ class TrainConfig:
     def parameters(self) -> dict[str, Any]:
         """What tells this run from another, for result.json; where the data lies is not part of it.
 
-        Twins that are kept are not mentioned: so were all runs made before there was a choice, and they stay the same.
+        Twins that are kept and classes as given are not mentioned: so were all runs made before there was a choice,
+        and they stay the same.
         """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "root"}
         if self.twins == "kept":
             del values["twins"]
+        if self.composition == "as_given":
+            del values["composition"]
         # Where a weight file lies is no part of the run either; its name is.
         kind, _, path = self.weights.partition(":")
         values["weights"] = f"{kind}:{Path(path).name}" if path else kind
@@ -111,7 +121,8 @@ class TrainConfig:
         """A readable name and a hash of every parameter: the same on every machine."""
         parameters = self.parameters()
         crop = self.crop if self.tested_as_usual else f"{self.crop}-tested-{self.test_crop}"
-        parts = (self.dataset, self.protocol, self.variant, crop, self.pipeline, f"seed{self.seed}")
+        mixed = () if self.composition == "as_given" else (self.composition,)
+        parts = (self.dataset, self.protocol, self.variant, crop, self.pipeline, *mixed, f"seed{self.seed}")
         return "-".join((*parts, digest(parameters)))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fermoe.data.arrays import pixels, readable
+from fermoe.data.composition import composed
 from fermoe.data.datasets import Dataset, load_dataset, protocol_splits
 from fermoe.data.transforms import NORMALISATIONS, as_images, augment
 from fermoe.data.twins import picture_numbers
@@ -47,6 +48,8 @@ def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
         dataset, _ = readable(dataset)
     pictures = picture_numbers(dataset, progress=progress) if config.twins == "apart" else None
     splits = protocol_splits(dataset, config.protocol, pictures=pictures)
+    labels = dataset.table["label"].to_numpy()[splits["train"]]
+    splits["train"] = splits["train"][composed(labels, dataset.labels, config.composition, config.seed)]
     if len(splits["train"]) < 2:
         raise UserError(f"dataset '{config.dataset}' has too few training images", fix="give at least two")
     size = model_config(config, len(dataset.labels)).image_size

@@ -71,7 +71,7 @@ class TrainingResult:
     best_epoch: int
 
 
-KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision", "seed")
+KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision", "composition", "seed")
 """What names a run in every table; `SETTING` is what runs that differ in their seed alone have in common."""
 SETTING = KEY[:-1]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -50,6 +51,7 @@ class Trainer:
         self.optimizer = Adam(self.model.parameters())
         self.history: list[dict[str, float]] = []
         self.choices: list[Tensor] = []  # by epoch: the class predicted for each validation image
+        self.gates: list[dict[str, Tensor]] = []  # by epoch and mixture: its gates for each, in 255ths
 
     def epoch(self, progress: bool) -> None:
         """Train for one epoch, evaluate on the validation images, append a row to the history."""
@@ -89,6 +91,7 @@ class Trainer:
             raise UserError(f"training diverged in epoch {epoch}", fix="lower learning_rate")
         validation = self.predict("validation")
         self.choices.append(validation.logits.argmax(1).to(torch.uint8))
+        self.gates.append({name: (255 * gate).round().to(torch.uint8) for name, gate in validation.gates.items()})
         target = labels[self.data.splits["validation"]]
         val_loss = F.cross_entropy(validation.logits, target, label_smoothing=config.label_smoothing)
         self.history.append(
@@ -130,6 +133,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
             "choices": self.choices,
+            "gates": self.gates,
         }
         with atomic(path) as temporary:
             torch.save(state, temporary)
@@ -149,14 +153,14 @@ class Trainer:
             raise UserError(what, where=path, fix="delete it or choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history, self.choices = state["history"], state["choices"]
+        self.history, self.choices, self.gates = state["history"], state["choices"], state["gates"]
 
 
 def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """Train, evaluate and record one run; a finished run is returned as it is, an interrupted one goes on.
 
     Writes into `directory`: last.pt (while it runs), best.safetensors, history.csv, predictions.csv (test),
-    validation.csv, epochs.npz (what each epoch predicted for the validation images), and result.json last.
+    validation.csv, epochs.npz (`by_epoch`), and result.json last.
 
     Returns:
         The content of result.json.
@@ -189,7 +193,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
             trainer.save(checkpoint)
         load_weights(trainer.model, best)
         metrics = _evaluate(trainer, directory)
-        write_arrays(directory / "epochs.npz", predicted=torch.stack(trainer.choices).numpy())
+        write_arrays(directory / "epochs.npz", **by_epoch(trainer))
         result = write_result(
             directory,
             TRAINING,
@@ -208,6 +212,16 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         )
         checkpoint.unlink(missing_ok=True)
         return result
+
+
+def by_epoch(trainer: Trainer) -> dict[str, NDArray[np.uint8]]:
+    """What each epoch made of the N validation images: `predicted` (epochs, N), and for each mixture its gates.
+
+    `gates_cnn` and `gates_expression` (epochs, N, E) hold the full softmax in 255ths: enough to see a router saturate.
+    """
+    names = trainer.gates[0] if trainer.gates else {}
+    gates = {f"gates_{name}": torch.stack([gates[name] for gates in trainer.gates]).numpy() for name in names}
+    return {"predicted": torch.stack(trainer.choices).numpy(), **gates}
 
 
 def _is_result_of(result: Mapping[str, Any], config: TrainConfig, data: str) -> bool:

@@ -50,7 +50,7 @@ def test_seeds_are_rows_the_full_network_comes_first_and_a_missing_run_is_a_gap(
     assert table["no_moe"].isna().tolist() == [True, False, True]
     one = rows[(rows["variant"] == "full") & (rows["seed"] == 2)]
     assert table.at[2, "full"] == one["accuracy"].item()
-    assert set(ablation.missing_variants(rows)) == {"no_cnn1", "no_cnn2", "dense_gate", "random_gate", "balanced_gate"}
+    assert set(ablation.missing_variants(rows)) == {"no_cnn1", "no_cnn2", "dense_gate", "frozen_gate", "balanced_gate"}
 
 
 def test_means_over_seeds_have_students_interval_and_a_wider_one_that_draws_images_too(

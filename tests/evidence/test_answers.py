@@ -49,7 +49,7 @@ QUESTIONS = {
     "no_moe": answers.mixtures,
     "no_cnn1": answers.large_kernels,
     "no_cnn2": answers.small_kernels,
-    "random_gate": answers.trained_gate,
+    "frozen_gate": answers.trained_gate,
 }
 
 
@@ -204,7 +204,7 @@ def experts(value: float, spread: float, drop: list[float], seeds: int = 3) -> d
         single(drop, mixture="cnn", measure="shuffled_gates_drop"),
         single([0.0] * len(drop), mixture="cnn", measure="dead_experts"),
         single([value + i * spread for i in range(seeds)], mixture="cnn", measure="mutual_information"),
-        single([0.1, 0.11, 0.12], mixture="cnn", measure="mutual_information").assign(variant="random_gate"),
+        single([0.1, 0.11, 0.12], mixture="cnn", measure="mutual_information").assign(variant="frozen_gate"),
     ]
     return {"experts": pd.concat(rows, ignore_index=True)}
 

@@ -44,7 +44,7 @@ def own_logits(run):
     return run.predict(run.images(run.rows())).logits
 
 
-@pytest.mark.parametrize("variant", ["full", "no_cnn1", "no_cnn2", "dense_gate", "random_gate", "balanced_gate"])
+@pytest.mark.parametrize("variant", ["full", "no_cnn1", "no_cnn2", "dense_gate", "frozen_gate", "balanced_gate"])
 def test_unchanged_weights_give_the_networks_own_logits(variant):
     run = untrained(variant)
     found = interventions.open_mixtures(run)

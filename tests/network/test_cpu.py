@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from fermoe.network import cpu
 from fermoe.network.cpu import Dropout, MaxPool2, optimised, relu_dropout
-from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, ModelConfig, variants
+from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, ModelConfig
+from fermoe.network.variants import variants
 
 
 def miniature(variant: str = "full", least: float = 0.5, fast: bool = True) -> ExpressNetMoE:

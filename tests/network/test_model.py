@@ -10,17 +10,9 @@ import torch.nn.functional as F
 
 from fermoe.errors import UserError
 from fermoe.network.cost import variant_table
-from fermoe.network.model import (
-    SIZES,
-    VARIANTS,
-    ExpressNetMoE,
-    MixtureOfExperts,
-    ModelConfig,
-    Variant,
-    load_balancing_loss,
-    parameter_counts,
-    variants,
-)
+from fermoe.network.mixture import MixtureOfExperts, load_balancing_loss
+from fermoe.network.model import SIZES, ExpressNetMoE, ModelConfig, parameter_counts
+from fermoe.network.variants import VARIANTS, Variant, variants
 from fermoe.network.weights import load_keras_weights
 
 PUBLISHED = {
@@ -94,13 +86,13 @@ def test_a_mixture_equals_a_plain_loop_over_images_and_experts() -> None:
         torch.testing.assert_close(gates[n], softmax)
 
 
-def test_the_dense_gate_keeps_every_expert_and_the_random_gate_never_trains() -> None:
+def test_the_dense_gate_keeps_every_expert_and_the_frozen_gate_never_trains() -> None:
     dense = MixtureOfExperts(8, 4, 2, "dense")
     gates = torch.tensor([[0.4, 0.3, 0.2, 0.1]])
     assert torch.equal(dense.weights(gates), gates)
-    random = MixtureOfExperts(8, 4, 2, "random")
-    assert not any(p.requires_grad for p in random.gate.parameters())
-    assert torch.equal(random.weights(gates), torch.tensor([[0.4, 0.3, 0.0, 0.0]]))
+    frozen = MixtureOfExperts(8, 4, 2, "frozen")
+    assert not any(p.requires_grad for p in frozen.gate.parameters())
+    assert torch.equal(frozen.weights(gates), torch.tensor([[0.4, 0.3, 0.0, 0.0]]))
 
 
 def test_the_balancing_loss_is_one_when_balanced_and_largest_when_collapsed() -> None:
@@ -122,7 +114,9 @@ def test_variants_are_named_by_group_in_their_order() -> None:
     assert variants() == list(VARIANTS)
     assert variants("whole") == ["full"]
     assert variants("part") == ["backbone", "no_moe", "no_cnn1", "no_cnn2"]
-    assert variants("whole", "gate") == ["full", "dense_gate", "random_gate", "balanced_gate"]
+    assert variants("whole", "budget") == [
+        "full", "backbone_x1_4", "backbone_x2", "backbone_x3", "backbone_deep"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -131,7 +125,8 @@ def test_a_variant_changes_the_fields_it_names_and_no_other(size: str, variant: 
     config, full = (ModelConfig.named(size, 5, name) for name in (variant, "full"))
     changed = {key: value for key, value in vars(config).items() if value != vars(full)[key]}
     changed.pop("variant", None)
-    assert changed == VARIANTS[variant].changes
+    changes = VARIANTS[variant].changes
+    assert changed == {key: value(full) if callable(value) else value for key, value in changes.items()}
     assert dataclasses.replace(config) == config
     direct = dataclasses.replace(config, convolution="direct")
     assert dataclasses.replace(direct, convolution="auto") == config

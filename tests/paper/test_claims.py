@@ -373,7 +373,7 @@ def test_cropping_on_another_dataset_leaves_rafdb_untested_and_reports_the_mecha
 def experts(
     information=0.2, shuffled=0.03, dead=0, seeds=SEEDS, dataset="rafdb", images=3000, untrained=True, **changes
 ):
-    """Two mixtures: the full network's information beyond random_gate's, shuffled gates' drop, dead experts."""
+    """Two mixtures: the full network's information beyond frozen_gate's, shuffled gates' drop, dead experts."""
     rows = []
     for seed in seeds:
         luck = 0.002 * (seed - 1)
@@ -381,14 +381,14 @@ def experts(
             rows.append((seed, "full", mixture, "mutual_information", 0.1 + information + luck))
             rows.append((seed, "full", mixture, "shuffled_gates_drop", shuffled + luck))
             rows.append((seed, "full", mixture, "dead_experts", dead))
-            rows += [(seed, "random_gate", mixture, "mutual_information", 0.1 - luck)] if untrained else []
+            rows += [(seed, "frozen_gate", mixture, "mutual_information", 0.1 - luck)] if untrained else []
     table = pd.DataFrame(rows, columns=["seed", "variant", "mixture", "measure", "value"])
     setting = {"crop": PAPER_CROP, "pipeline": "bgr_unit", "twins": "kept"} | changes
     return table.assign(dataset=dataset, protocol="published", images=images, run="run0", **setting)
 
 
-GATE_HELPS = ablation("variant", [("full", "random_gate", -0.02, -0.03, -0.01, 0.01)])
-GATE_IDLE = ablation("variant", [("full", "random_gate", 0.0, -0.004, 0.004, 1.0)])
+GATE_HELPS = ablation("variant", [("full", "frozen_gate", -0.02, -0.03, -0.01, 0.01)])
+GATE_IDLE = ablation("variant", [("full", "frozen_gate", 0.0, -0.004, 0.004, 1.0)])
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_an_untrained_gate_of_two_seeds_is_no_null_and_its_missing_interval_is_n
     table = table[(table["variant"] == "full") | (table["seed"] < 2)]
     result, reason = verdict("C9", accuracy=REAL, experts=table, ablation=GATE_HELPS)
     assert result == NOT_TESTED
-    assert "lacks mutual_information of 3 seeds of random_gate" in reason
+    assert "lacks mutual_information of 3 seeds of frozen_gate" in reason
     assert "nan" not in reason
 
 

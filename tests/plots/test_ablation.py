@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe.network.model import VARIANTS
+from fermoe.network.variants import VARIANTS
 from fermoe.plots import ablation as ablation_plots
 from fermoe.plots import style
 from tests.plots.helpers import intervals, looks, points, row_names

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe.network.model import VARIANTS
+from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.plots import network as network_plots
 from fermoe.plots import style

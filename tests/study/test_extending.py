@@ -12,7 +12,7 @@ from fermoe.data.perturbations import PERTURBATIONS, Perturbation
 from fermoe.data.transforms import NORMALISATIONS
 from fermoe.evidence import robustness
 from fermoe.network.cost import variant_table
-from fermoe.network.model import VARIANTS, Variant
+from fermoe.network.variants import VARIANTS, Variant
 from fermoe.plots import style
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TrainConfig
