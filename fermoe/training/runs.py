@@ -107,6 +107,18 @@ class FinishedRun:
         """Whether its faces were painted over on purpose: it shows what is learned without a face."""
         return self.config.crop in CONTROLS
 
+    @property
+    def weights(self) -> Path:
+        """The file of its weights.
+
+        Raises:
+            UserError: it is not there: packs leave weights out.
+        """
+        path = self.directory / "best.safetensors"
+        if not path.exists():
+            raise UserError("the run's weights are not there", where=path, fix="run its study again to train it")
+        return path
+
     @functools.cached_property
     def predictions(self) -> pd.DataFrame:
         """Its predictions.csv: one row per test image."""
@@ -131,13 +143,24 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     mine = study_listing(study_dir).get("runs")
     found = []
     for path in sorted(runs.glob("*/result.json")):
-        result = read_result(path.parent)
-        if result is not None and result.get("notebook") == TRAINING and (mine is None or path.parent.name in mine):
-            checked(TrainingResult, _known(TrainingResult, result), where=path)
-            images = result["data"].get("images")
-            checked(SplitSizes, images if isinstance(images, dict) else {}, where=path)
-            found.append(FinishedRun(path.parent, result))
-    return found
+        if mine is None or path.parent.name in mine:
+            found.append(finished_run(path.parent))
+    return [run for run in found if run is not None]
+
+
+def finished_run(directory: Path) -> FinishedRun | None:
+    """The finished training of a folder, None where there is none.
+
+    Raises:
+        UserError: its result.json holds something else than a training's result.
+    """
+    result, path = read_result(directory), directory / "result.json"
+    if result is None or result.get("notebook") != TRAINING:
+        return None
+    checked(TrainingResult, _known(TrainingResult, result), where=path)
+    images = result["data"].get("images")
+    checked(SplitSizes, images if isinstance(images, dict) else {}, where=path)
+    return FinishedRun(directory, result)
 
 
 def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
