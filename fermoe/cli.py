@@ -16,6 +16,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "export": "fermoe export results/quick/runs/RUN --weights mine.safetensors",
     },
     "Train": {
+        "train": "fermoe train dataset=folder root=faces/ variant=backbone epochs=5",
         "study": "fermoe study fer2013 --set root=DIR",
     },
     "Read results": {
@@ -149,6 +150,21 @@ def study(
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
     sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed))
+
+
+@main.command()
+@click.argument("settings", nargs=-1, metavar="KEY=VALUE…")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
+def train(settings: tuple[str, ...], out: Path | None) -> None:
+    """Train one network without a study and say where it lies: on drawn faces, or dataset=NAME root=DIR.
+
+    Keys are those of a study file and of its `extra` rows: dataset, root, model, weights, epochs, batch_size,
+    learning_rate, protocol, variant, crop, augmentation, normalisation, twins, precision, seed, training.patience, …
+    The same command goes on where a training was interrupted.
+    """
+    from fermoe.study.single import train_single
+
+    sys.exit(train_single(settings, out))
 
 
 def _study_folder(study: str) -> Path:
