@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "crop": "fermoe crop fer2013 --root DIR",
     },
     "This machine": {
+        "doctor": "fermoe doctor",
         "bench": "fermoe bench network --quick",
     },
 }
@@ -165,6 +166,16 @@ def train(settings: tuple[str, ...], out: Path | None) -> None:
     from fermoe.study.single import train_single
 
     sys.exit(train_single(settings, out))
+
+
+@main.command()
+@click.option("--data", "folders", multiple=True, type=click.Path(path_type=Path), help="Look for datasets there too.")
+def doctor(folders: tuple[Path, ...]) -> None:
+    """Say what this machine has (Python, PyTorch, GPU, detector, disk, datasets) and what to install."""
+    from fermoe.use.doctor import examine
+
+    for finding in examine(folders):
+        click.echo(finding.line)
 
 
 def _study_folder(study: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,15 @@ def write_drawn(folder: Path, pictures: Sequence[Picture], table: pd.DataFrame, 
         path = _free(folder, picture, taken | sources)
         taken.add(path)
         with atomic(path) as temporary:
-            drawn(read_image(picture.path), row.to_dict(), labels).save(temporary)
+            sheet = drawn(read_image(picture.path), row.to_dict(), labels)
+            sheet.save(temporary, compress_level=1)  # a photograph hardly shrinks further, and takes four times as long
 
 
 def _free(folder: Path, picture: Picture, taken: set[Path]) -> Path:
     """A name of its own: two folders may hold files of one name."""
     stem = Path(picture.file).name + ("" if picture.frame is None else f"-{picture.frame:06d}")
-    paths = (folder.resolve() / f"{stem}{number}.png" for number in ("", *(f"-{n}" for n in range(2, 10**6))))
-    return next(path for path in paths if path not in taken)
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    return next(path for end in ends if (path := folder.resolve() / f"{stem}{end}.png") not in taken)
 
 
 def drawn(image: Any, row: Mapping[str, Any], labels: Sequence[str]) -> Image.Image:

@@ -30,7 +30,7 @@ EVERY = 25  # about one frame a second
 PART = 1024  # pictures that are read, cropped and shown to the network together
 FRAMES = 256  # as many of a video: each takes some megabytes in the temporary folder
 
-# FFmpeg writes to stderr by itself; here a video is read or refused, and nothing is said in between.
+# FFmpeg writes to stderr by itself.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
@@ -138,7 +138,12 @@ def open_video(file: str) -> cv2.VideoCapture:
     except OSError as error:
         raise UserError(f"unreadable video ({error.strerror})", where=file, fix="give another one") from None
     video = cv2.VideoCapture()
-    if not any(head[at:].startswith(kind) for at, kind in CONTAINERS) or not video.open(file, cv2.CAP_FFMPEG):
+    level = cv2.setLogLevel(0)  # a video is read or refused, and nothing is said in between
+    try:
+        opened = any(head[at:].startswith(kind) for at, kind in CONTAINERS) and video.open(file, cv2.CAP_FFMPEG)
+    finally:
+        cv2.setLogLevel(level)
+    if not opened:
         raise UserError("unreadable video", where=file, fix=f"give one of {', '.join(VIDEO_SUFFIXES)}")
     return video
 
