@@ -114,14 +114,15 @@ def predict(
 @main.command()
 @click.argument("run")
 @click.option("--weights", type=click.Path(dir_okay=False, path_type=Path), help="The .safetensors file to write.")
-def export(run: str, weights: Path | None) -> None:
-    """Write a finished run's network as one file that travels, with a model card beside it.
+@click.option("--onnx", type=click.Path(dir_okay=False, path_type=Path), help="The .onnx file to write.")
+def export(run: str, weights: Path | None, onnx: Path | None) -> None:
+    """Write a finished run's network as one file that travels, with a model card beside it, or as ONNX.
 
     RUN is a run's folder, or its name in results/. Without options: RUN.safetensors in the current folder.
     """
     from fermoe.use.command import export_command
 
-    sys.exit(export_command(run, weights))
+    sys.exit(export_command(run, weights, onnx))
 
 
 @main.command()

@@ -114,12 +114,17 @@ def _summary(table: pd.DataFrame, out: Path | None, show: Path | None) -> None:
         click.echo(f"written to {place}", err=True)
 
 
-def export_command(run: str, weights: Path | None) -> int:
-    """Write a finished run as a file that travels; without a name, into the current folder."""
+def export_command(run: str, weights: Path | None, onnx: Path | None) -> int:
+    """Write a finished run as files that travel; without a name for either, the weights into the current folder."""
     trained = load_run(run)
-    path, card = export_run(trained, weights or Path(f"{trained.name}.safetensors"))
-    click.echo(f"{path}: {_size(path)}\n{card}: its model card")
-    click.echo(f"try it: fermoe predict PICTURE --weights {path}", err=True)
+    if onnx is not None:
+        from fermoe.use.onnx import export_onnx
+
+        click.echo(f"{export_onnx(trained, onnx)}: {_size(onnx)}, {trained.size}×{trained.size}, ONNX")
+    if weights is not None or onnx is None:
+        path, card = export_run(trained, weights or Path(f"{trained.name}.safetensors"))
+        click.echo(f"{path}: {_size(path)}\n{card}: its model card")
+        click.echo(f"try it: fermoe predict PICTURE --weights {path}", err=True)
     return 0
 
 
