@@ -54,6 +54,15 @@ class Table:
         with reading_arrays(Path(directory) / ANSWERS, fix=f"run notebook {self.notebook} again") as arrays:
             return self.unpack(arrays)
 
+    def answers(self, study: StudyResults, ask: Callable[[], Any], anew: bool) -> Any:
+        """What networks answer: `ask`ed `anew`, or as the study keeps it where its answers are of its own runs."""
+        directory = study.folder / "runs" / self.notebook
+        if not anew and (directory / ANSWERS).exists():
+            kept = self.kept(directory)
+            if self.runs is None or set(self.runs(kept)) <= {run.name for run in study.runs}:
+                return kept
+        return ask()
+
     def rebuild(self, study: StudyResults) -> pd.DataFrame | None:
         """The table from what the study has; None where that is not enough.
 

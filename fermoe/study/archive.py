@@ -1,6 +1,7 @@
-"""A study's runs as one small file that a repository can keep: predictions and results, no weights, no pictures.
+"""A study's runs as one small file that a repository can keep: predictions and results, no pictures.
 
-From `results/<study>/runs.tar.xz` every table can be rebuilt without training anything.
+From `results/<study>/runs.tar.xz` every table can be rebuilt and every notebook read without training anything. Weights
+stay behind, but for those of the one network that stands for the study where something is computed anew.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from pathlib import Path
 from fermoe.errors import UserError
 from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
-from fermoe.training.runs import study_listing
+from fermoe.training.runs import example_runs, finished_runs, study_listing
 
 NAME = "runs.tar.xz"
 
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
 KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epochs.npz", ANSWERS)
+WEIGHTS = "best.safetensors"
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 
@@ -32,6 +34,9 @@ def pack(study: str | Path) -> Path:
     folder = Path(study)
     listing = study_listing(folder)
     runs = [name for name in sorted(listing.get("runs", [])) if (folder / "runs" / name / "result.json").exists()]
+    # Of the audited protocol, if it was run: the published one chose its epoch on the test images.
+    examples = sorted(example_runs(finished_runs(folder)), key=lambda run: run.config.protocol)
+    weights = [f"runs/{run.directory.name}/{WEIGHTS}" for run in examples[:1]]
     if not runs:
         raise UserError("no finished run to pack", where=folder, fix="run the study first: fermoe study NAME")
     with atomic(folder / NAME) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
@@ -42,6 +47,9 @@ def pack(study: str | Path) -> Path:
                 path = folder / "runs" / run / kept
                 if path.exists():
                     _add(tar, f"runs/{run}/{kept}", path.read_bytes())
+        for name in weights:
+            if (folder / name).exists():
+                _add(tar, name, (folder / name).read_bytes())
     return folder / NAME
 
 
@@ -70,7 +78,7 @@ def unpack(study: str | Path) -> int:
             for member in tar:
                 parts = Path(member.name).parts
                 run = parts[1] if len(parts) == 3 else ""
-                expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in KEPT)
+                expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in (*KEPT, WEIGHTS))
                 if not (member.isfile() and parts[:1] == ("runs",) and ".." not in parts and expected):
                     raise UserError(f"'{member.name}' does not belong there", where=path, fix="get the file again")
                 if member.size > LARGEST:

@@ -202,6 +202,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
                 "fingerprint": print_of_data,
                 "labels": list(data.label_names),
                 "images": {split: len(rows) for split, rows in data.splits.items()},
+                "training_classes": _counts(data, "train"),
             },
             model_parameters=parameter_counts(trainer.model)["total"],
             epochs_run=len(trainer.history),
@@ -212,6 +213,12 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         )
         checkpoint.unlink(missing_ok=True)
         return result
+
+
+def _counts(data: Data, split: str) -> dict[str, int]:
+    """How many images each class has in a split."""
+    counts = np.bincount(data.labels[data.splits[split]], minlength=len(data.label_names))
+    return dict(zip(data.label_names, counts.tolist(), strict=True))
 
 
 def by_epoch(trainer: Trainer) -> dict[str, NDArray[np.uint8]]:
