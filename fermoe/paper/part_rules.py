@@ -18,6 +18,7 @@ from functools import partial
 import pandas as pd
 
 from fermoe import seeds
+from fermoe.paper.rules import ALPHA
 from fermoe.paper.verdicts import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -40,9 +41,6 @@ from fermoe.paper.verdicts import (
     test_images,
 )
 
-ALPHA = 0.05
-"""Two-sided level of every test; p values over several comparisons are Holm's."""
-
 PRACTICAL = 0.005
 """Half a point of accuracy: below it a component makes no difference worth its cost."""
 
@@ -61,8 +59,6 @@ def _ablation(tables: Tables, contrast: str) -> pd.DataFrame:
     columns = (*SETTING, "contrast", "baseline", "alternative", "seeds", "measure", *_NUMBERS, "runs")
     table = table_of(tables, "ablation", *columns)
     rows = table[(table["contrast"] == contrast) & table["measure"].isin(MEASURES)]
-    if "precision" in rows:  # claims are decided in the usual one
-        rows = rows[rows["precision"] == "float32"]
     return one_each(rows, [*SETTING, "baseline", "alternative", "measure"], "ablation.csv")
 
 
