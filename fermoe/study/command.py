@@ -23,9 +23,12 @@ from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
 from fermoe.study.plan import REPORT, Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.report import write_report
-from fermoe.study.runner import Outcome, Runner, default_workers
+from fermoe.study.runner import Outcome, Place, Runner, default_workers
+from fermoe.study.slurm import SlurmRunner, slurm_config
 from fermoe.study.tables import TABLES, rebuild_tables
+from fermoe.training.distributed import is_first
 from fermoe.training.feed import load_data
+from fermoe.training.train import train
 
 
 def default_out(study: Study) -> Path:
@@ -42,12 +45,15 @@ def run_study(
     workers: int | None,
     dry_run: bool,
     retry_failed: bool = False,
+    slurm: str | None = None,
 ) -> int:
     """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped.
 
     With `retry_failed` no training is begun but those that failed before; what follows from them is made again.
+    With `slurm` the runs are jobs of a cluster, and it says what they ask for (`fermoe.study.slurm.SlurmConfig`).
     """
     study = load_study(name, settings)
+    cluster = None if slurm is None else slurm_config(slurm)
     directory = (out or default_out(study)).resolve()
     runs = expand(study, directory)
     load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
@@ -59,10 +65,14 @@ def run_study(
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         seconds: dict[str, float] = {}
         try:
+            place: Place
+            if cluster is not None:
+                place = SlurmRunner(directory, cluster, study.threads, study.timeout)
+            else:
+                place = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
             with _timed(seconds, "images"):
                 _prepare_images(study)
-            runner = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
-            outcomes = _execute(study, runs, directory, runner, retry_failed, seconds)
+            outcomes = _execute(study, runs, directory, place, retry_failed, seconds)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
@@ -119,11 +129,11 @@ def _prepare_images(study: Study) -> None:
 
 
 def _execute(
-    study: Study, runs: list[Run], directory: Path, runner: Runner, retry_failed: bool, seconds: dict[str, float]
+    study: Study, runs: list[Run], directory: Path, place: Place, retry_failed: bool, seconds: dict[str, float]
 ) -> list[Outcome]:
     """Phase by phase; the tables are made anew before a phase that reads them, and at the end."""
     outcomes: list[Outcome] = []
-    click.echo(f"{study.title}: {len(runs)} runs, {runner.workers} at a time, into {_short(directory)}")
+    click.echo(f"{study.title}: {len(runs)} runs, {place.workers} at a time, into {_short(directory)}")
     with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
         for name, phase in phases(runs).items():
             if name != "trainings":
@@ -137,7 +147,7 @@ def _execute(
             bar.update(len(done))
             outcomes += [Outcome(run) for run in done]
             with _timed(seconds, name):
-                outcomes += runner.execute(todo, bar)
+                outcomes += place.execute(todo, bar)
     with _timed(seconds, "tables"):
         rebuild_tables(directory)
     return outcomes
@@ -176,6 +186,23 @@ def _summary(study: Study, outcomes: list[Outcome], runs: int, directory: Path, 
 def _short(path: Path) -> Path:
     """Relative to the working directory where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def train_run(name: str, run: str, settings: Sequence[str], out: Path | None) -> int:
+    """Train one run of a study, under torchrun in several processes; returns the command's exit code.
+
+    Raises:
+        UserError: the study has no such training.
+    """
+    study = load_study(name, settings)
+    configs = {config.run_id: config for config in training_configs(study)}
+    if run not in configs:
+        fix = f"see fermoe study {name} --dry-run, such as {next(iter(configs))}"
+        raise UserError(f"the study has no training '{shortened(run)}'", fix=fix)
+    result = train(configs[run], (out or default_out(study)).resolve() / "runs" / run)
+    if is_first():
+        click.echo(f"{run}: test accuracy {100 * result['metrics']['test']['accuracy']:.1f} %")
+    return 0
 
 
 SHOWN = 5  # of a long list; the count tells the rest
