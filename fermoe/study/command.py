@@ -21,6 +21,7 @@ from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.evidence.crops import detection_table
 from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
+from fermoe.study.changes import refuse_changed
 from fermoe.study.plan import REPORT, Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.report import write_report
 from fermoe.study.runner import Outcome, Place, Runner, default_workers
@@ -56,12 +57,15 @@ def run_study(
     cluster = None if slurm is None else slurm_config(slurm)
     directory = (out or default_out(study)).resolve()
     runs = expand(study, directory)
-    load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
+    dataset = load_dataset(
+        study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options)
+    )
     if dry_run:
         _list_runs(runs, directory)
         return 0
     _refuse_occupied(directory, runs)
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
+        refuse_changed(dataset, directory / "runs", "give the same files as before, or choose another --out")
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         seconds: dict[str, float] = {}
         try:
