@@ -29,6 +29,7 @@ threads: 1
 training: {epochs: 40, patience: 40, batch_size: 8, learning_rate: 0.001}
 notebooks: [03_model, 04_training, 10_report]
 """
+Start = Callable[[list[str]], subprocess.Popen[str]]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue")
 
 
@@ -73,7 +74,7 @@ def running(cluster: dict[str, str]) -> list[str]:
     return subprocess.run(squeue, capture_output=True, text=True, check=True, env=cluster).stdout.split()
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 300) -> None:
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 1500) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
@@ -85,17 +86,29 @@ def tables(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "tables").glob("*.csv")}
 
 
-def start(line: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+@pytest.fixture
+def start(cluster: dict[str, str]) -> Iterator[Start]:
+    """Starts a command on the cluster; what still runs when the test ends is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(line: list[str]) -> subprocess.Popen[str]:
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=cluster)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @needs_slurm
 def test_cancelled_and_requeued_jobs_go_on_and_the_tables_are_the_local_ones(
-    study: Path, tmp_path: Path, cluster: dict[str, str]
+    study: Path, tmp_path: Path, cluster: dict[str, str], start: Start
 ) -> None:
     """Of two trainings, one after the other, the first loses its job, and the second's is put back into the queue."""
     out, here = tmp_path / "cluster", tmp_path / "here"
-    process = start(command(study, out, "--slurm", "partition=tests,time=30,parallel=1"), cluster)
+    process = start(command(study, out, "--slurm", "partition=tests,time=30,parallel=1"))
     checkpoints = []
     for seed, end in ((0, ["scancel"]), (1, ["scontrol", "requeue"])):
         wait_for(lambda seed=seed: list(out.glob(f"runs/*seed{seed}*/last.pt")), process)
@@ -116,16 +129,16 @@ def test_cancelled_and_requeued_jobs_go_on_and_the_tables_are_the_local_ones(
 
 @needs_slurm
 def test_a_stopped_study_cancels_its_jobs_and_those_that_a_killed_one_left(
-    study: Path, tmp_path: Path, cluster: dict[str, str]
+    study: Path, tmp_path: Path, cluster: dict[str, str], start: Start
 ) -> None:
     line = command(study, tmp_path / "out", "--slurm", "partition=tests")
-    process = start(line, cluster)
+    process = start(line)
     wait_for(lambda: running(cluster), process)
     left = running(cluster)
     process.kill()
     process.communicate()
     assert set(running(cluster)) >= set(left)  # nobody was there to cancel them
-    process = start(line, cluster)
+    process = start(line)
     wait_for(lambda: (jobs := running(cluster)) and not set(jobs) & set(left), process)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)
