@@ -45,6 +45,7 @@ def main() -> None:
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Train only what failed before, and make what follows from it.")
+@click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
 @click.option(
     "--slurm",
     metavar="KEY=VALUE,…",
@@ -59,6 +60,7 @@ def study(
     dry_run: bool,
     retry_failed: bool,
     slurm: str | None,
+    quiet: bool,
 ) -> None:
     """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
 
@@ -67,7 +69,7 @@ def study(
     from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
-    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed, slurm))
+    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed, slurm, quiet))
 
 
 @main.command()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,20 +16,20 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-import nbformat
 import pandas as pd
 import psutil
 import yaml
-from tqdm import tqdm
 
 from fermoe.files import notebooks_dir, write_json, write_text
 from fermoe.study import notebooks
+from fermoe.study.notebooks import errors_of
 from fermoe.study.plan import Run
+from fermoe.study.progress import Progress
 from fermoe.training.runs import read_result
 
 # Runs are forked from a process that has papermill in it and nothing else: importing it takes two seconds.
 _PROCESSES: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-_PROCESSES.set_forkserver_preload([notebooks.__name__])
+_PROCESSES.set_forkserver_preload(["papermill", notebooks.__name__])
 
 MOST_WORKERS = 8  # by default; each takes about a gigabyte of memory
 
@@ -59,7 +58,7 @@ class Place(Protocol):
 
     workers: int
 
-    def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], progress: Progress) -> list[Outcome]:
         """Execute runs that may run side by side; returns their outcomes in order."""
 
 
@@ -78,10 +77,10 @@ class Runner:
         self.slots = list(range(workers))
         self.lock = threading.Lock()
 
-    def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], progress: Progress) -> list[Outcome]:
         """Execute runs that may run side by side; returns their outcomes in order."""
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(self._one, run, bar) for run in runs]
+            futures = [pool.submit(self._one, run, progress) for run in runs]
             try:
                 return [future.result() for future in futures]
             except BaseException:
@@ -99,23 +98,23 @@ class Runner:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGTERM)
 
-    def _one(self, run: Run, bar: tqdm[Any]) -> Outcome:
+    def _one(self, run: Run, progress: Progress) -> Outcome:
         if self.stopping.is_set():
             return Outcome(run, "stopped")
         with self.lock:
             slot = self.slots.pop()
         started = time.perf_counter()
         try:
-            outcome = self._papermill(run, slot, bar)
+            outcome = self._papermill(run, slot, progress)
         finally:
             with self.lock:
                 self.slots.append(slot)
         outcome = replace(outcome, seconds=time.perf_counter() - started)
         if not self.stopping.is_set():
-            record(outcome, bar)
+            record(outcome, progress)
         return outcome
 
-    def _papermill(self, run: Run, slot: int, bar: tqdm[Any]) -> Outcome:
+    def _papermill(self, run: Run, slot: int, progress: Progress) -> Outcome:
         files = prepare(run)
         child = _PROCESSES.Process(target=notebooks.execute_apart, args=(*files, self._environment(slot)))
         with self.lock:
@@ -127,7 +126,7 @@ class Runner:
                 if self.timeout is not None and time.monotonic() - started > 60 * self.timeout:
                     end(child)
                     return late(run, self.timeout)
-                bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
+                progress.position(_position(run))
         finally:
             with self.lock:
                 self.children.discard(child)
@@ -175,13 +174,12 @@ def late(run: Run, timeout: float) -> Outcome:
     return Outcome(run, f"took longer than {timeout:g} minutes and was stopped (see {log_of(run)})")
 
 
-def record(outcome: Outcome, bar: tqdm[Any]) -> None:
+def record(outcome: Outcome, progress: Progress) -> None:
     """Keep the reason of a failure beside the run's log, and say how the run ended."""
     run, seconds, note = outcome.run, outcome.seconds, outcome.error or _headline(outcome.run)
     if outcome.error:
         write_json(run.failure, {"reason": outcome.error, "log": log_of(run).name, "seconds": round(seconds, 1)})
-    bar.write(f"  {'failed' if outcome.error else 'done'} {run.id} ({seconds:.0f} s){': ' + note if note else ''}")
-    bar.update()
+    progress.ended(f"{'failed' if outcome.error else 'done'} {run.id} ({seconds:.0f} s){': ' + note if note else ''}")
 
 
 def log_of(run: Run) -> Path:
@@ -233,15 +231,12 @@ MEMORY = re.compile(
 
 def _failure(run: Run, code: int, log: Path) -> Outcome:
     """One line about a failed run: the error its notebook stopped at, else how the process ended."""
-    with contextlib.suppress(OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError):
-        for cell in nbformat.read(run.executed, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                if output.output_type == "error":
-                    line = " ".join(str(output.evalue).split())
-                    if MEMORY.search(f"{output.ename}: {line}"):
-                        return _without_memory(run, log)
-                    user = output.ename in ("UserError", "UnreadableImage")
-                    return Outcome(run, line if user else f"{output.ename}: {line[:200]} (see {run.executed})", user)
+    for name, value in errors_of(run.executed):
+        line = " ".join(value.split())
+        if MEMORY.search(f"{name}: {line}"):
+            return _without_memory(run, log)
+        user = name in ("UserError", "UnreadableImage")
+        return Outcome(run, line if user else f"{name}: {line[:200]} (see {run.executed})", user)
     said = log.read_bytes()[-20_000:].decode(errors="replace")
     if code == -signal.SIGKILL or "DeadKernelError" in said or MEMORY.search(said):
         return _without_memory(run, log, certain=bool(MEMORY.search(said)))

@@ -24,12 +24,12 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import Field
-from tqdm import tqdm
 
 from fermoe.errors import UserError, shortened
 from fermoe.files import digest
 from fermoe.schema import checked, parse_yaml
 from fermoe.study.plan import Run
+from fermoe.study.progress import Progress
 from fermoe.study.runner import Outcome, ended, environment_of, late, log_of, prepare, record
 from fermoe.study.slurm_job import LATE, Task, write_tasks
 
@@ -142,7 +142,7 @@ class SlurmRunner:
         }
         self.executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
 
-    def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], progress: Progress) -> list[Outcome]:
         """Execute runs that may run side by side; returns their outcomes in order."""
         outcomes: dict[str, Outcome] = {}
         try:
@@ -151,9 +151,9 @@ class SlurmRunner:
             while jobs:
                 time.sleep(LOOK)
                 look += 1
-                jobs = [job for job in jobs if not self._finished(job, outcomes, bar)]
+                jobs = [job for job in jobs if not self._finished(job, outcomes, progress)]
                 if look % ASK == 0:
-                    jobs = self._missing(jobs, outcomes, bar)
+                    jobs = self._missing(jobs, outcomes, progress)
         except BaseException:
             self.stop()
             raise
@@ -200,7 +200,7 @@ class SlurmRunner:
             return None
         return dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
 
-    def _finished(self, job: _Job, outcomes: dict[str, Outcome], bar: tqdm[Any]) -> bool:
+    def _finished(self, job: _Job, outcomes: dict[str, Outcome], progress: Progress) -> bool:
         """Whether the job has said how it ended; then that is its run's outcome."""
         try:
             said = json.loads(job.ended.read_text(encoding="utf-8"))
@@ -208,18 +208,16 @@ class SlurmRunner:
             return False
         code = int(said["code"])
         outcome = late(job.run, self.timeout or 0) if code == LATE else ended(job.run, code)
-        self._end(replace(outcome, seconds=float(said["seconds"])), outcomes, bar)
+        self._end(replace(outcome, seconds=float(said["seconds"])), outcomes, progress)
         return True
 
-    def _missing(self, jobs: list[_Job], outcomes: dict[str, Outcome], bar: tqdm[Any]) -> list[_Job]:
+    def _missing(self, jobs: list[_Job], outcomes: dict[str, Outcome], progress: Progress) -> list[_Job]:
         """The jobs that are still there, with new ones for those that the cluster ended."""
         queue = self._queue()
         if queue is None:
             return jobs  # it may be down for a while; its jobs are not
         counts = Counter(queue.get(job.id, "gone") for job in jobs)
-        bar.set_postfix_str(
-            ", ".join(f"{count} {state.lower()}" for state, count in counts.items()), sys.stderr.isatty()
-        )
+        progress.position(", ".join(f"{count} {state.lower()}" for state, count in counts.items()))
         kept, again = [], []
         for job in jobs:
             if job.id in queue:
@@ -232,13 +230,13 @@ class SlurmRunner:
                 log = self.folder / f"{job.id}_0_log.err"
                 if fruitless >= TRIES:
                     what = f"the cluster ended its job {fruitless} times without a new checkpoint"
-                    self._end(Outcome(job.run, f"{what} (see {log} and {log_of(job.run)})"), outcomes, bar)
+                    self._end(Outcome(job.run, f"{what} (see {log} and {log_of(job.run)})"), outcomes, progress)
                 else:
-                    bar.write(f"  again {job.run.id}: the cluster ended its job (see {log})")
+                    progress.say(f"  again {job.run.id}: the cluster ended its job (see {log})")
                     again.append(replace(job, fruitless=fruitless))
         return kept + self._submit(again)
 
-    def _end(self, outcome: Outcome, outcomes: dict[str, Outcome], bar: tqdm[Any]) -> None:
+    def _end(self, outcome: Outcome, outcomes: dict[str, Outcome], progress: Progress) -> None:
         outcomes[outcome.run.id] = outcome
         _ended(outcome.run).unlink(missing_ok=True)
-        record(outcome, bar)
+        record(outcome, progress)
