@@ -99,7 +99,7 @@ def start(cluster: dict[str, str]) -> Iterator[Start]:
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @needs_slurm
