@@ -124,9 +124,9 @@ def report(tally: Tally, seed: int, seconds: float, command: str) -> str:
     verdict = "none" if not tally.problems else "".join(f"\n- {problem}" for problem in tally.problems)
     return f"""# Killed at random moments
 
-`{command}` (`make soak` runs it with everything else that is slow): a study of two trainings and three notebooks on 54
-drawn faces is killed (SIGKILL) up to three times, each at a random moment of the {seconds:.0f} s that it takes
-alone, and then started again by the same command; its tables are compared, byte for byte, with an uninterrupted study's.
+`{command}` (a part of `make soak`): a study of two trainings and three notebooks on 54 drawn
+faces is killed (SIGKILL) up to three times, each at a random moment of the {seconds:.0f} s that it takes alone, and then
+started again by the same command; its tables are compared, byte for byte, with an uninterrupted study's.
 
 | | |
 |---|---|
