@@ -125,8 +125,8 @@ def report(tally: Tally, seed: int, seconds: float, command: str) -> str:
     return f"""# Killed at random moments
 
 `{command}` (a part of `make soak`): a study of two trainings and three notebooks on 54 drawn
-faces is killed (SIGKILL) up to three times, each at a random moment of the {seconds:.0f} s that it takes alone, and then
-started again by the same command; its tables are compared, byte for byte, with an uninterrupted study's.
+faces is killed (SIGKILL) up to three times, each at a random moment of the {seconds:.0f} s that it takes alone, and
+then started again by the same command; its tables are compared, byte for byte, with an uninterrupted study's.
 
 | | |
 |---|---|
