@@ -293,24 +293,29 @@ class ExpressNetMoE(nn.Module):
         mixed.append(mix("expression", self.moe_expression, features["fused"]) if config.fusion else face)
         return ExpressNetOutput(self.head(torch.cat(mixed, 1)), gates, features)
 
-    def auxiliary_loss(self, output: ExpressNetOutput) -> Tensor:
-        """The load-balancing loss of all mixtures, weighted as configured; zero where it has no weight."""
+    def auxiliary_loss(self, output: ExpressNetOutput, pooled: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The load-balancing loss of all mixtures, weighted as configured; zero where it has no weight.
+
+        `pooled` is for a batch that is split over processes: the loads of this part → those of the whole batch.
+        """
         if self.config.balance_weight == 0 or not output.gates:
             return output.logits.new_zeros(())
-        losses = [load_balancing_loss(gates, self.config.top_k) for gates in output.gates.values()]
+        losses = [load_balancing_loss(gates, self.config.top_k, pooled) for gates in output.gates.values()]
         return self.config.balance_weight * torch.stack(losses).sum()
 
 
-def load_balancing_loss(gates: Tensor, top_k: int) -> Tensor:
+def load_balancing_loss(gates: Tensor, top_k: int, pooled: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """E · Σ_e load_e · importance_e (Switch Transformer, eq. 4–6, for top-k): 1 when balanced, up to E/k when not.
 
     Args:
         gates: full softmax (N, E).
         top_k: how many experts each image uses.
+        pooled: the loads (E,) of these images → those of the whole batch that they are a part of.
     """
     experts = gates.shape[1]
     chosen = torch.zeros_like(gates).scatter(1, gates.topk(top_k, dim=1).indices, 1.0 / top_k)
-    return experts * (chosen.mean(0) * gates.mean(0)).sum()
+    load = chosen.mean(0) if pooled is None else pooled(chosen.mean(0))
+    return experts * (load * gates.mean(0)).sum()
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
