@@ -33,7 +33,7 @@ variants: [full, backbone, no_moe, no_cnn1, no_cnn2]
 seeds: {list(range(99))}
 notebooks: {notebook_names()}
 """
-SLOW = ("nbformat", "papermill", "torchvision", "scipy.stats", "sklearn", "matplotlib", "nbconvert", "mediapipe")
+SLOW = ("nbformat", "papermill", "torchvision", "scipy.stats", "sklearn", "matplotlib", "nbconvert", "mediapipe", "triton")
 LISTING = f"""
 import sys, time
 from fermoe.cli import main
@@ -42,20 +42,22 @@ try:
 finally:
     print(time.process_time(), *[name for name in {SLOW} if name in sys.modules], file=sys.stderr)
 """
+IMPORTS = "import sys, time, pandas, torch; print(time.process_time(), file=sys.stderr)"
 
 
-def test_a_thousand_runs_are_listed_in_three_seconds(tmp_path: Path) -> None:
-    """Of the processor's time, a machine that does other things too being slower; nothing slow is even imported."""
-    command = [sys.executable, "-c", LISTING, "study", str(study_file(tmp_path, THOUSAND)), "--dry-run"]
-    command += ["--out", str(tmp_path / "out")]
-    taken = []
+def test_a_thousand_runs_are_listed_in_twice_the_time_of_importing_pytorch(tmp_path: Path) -> None:
+    """PyTorch and pandas take two seconds on two cores; measured side by side, and nothing slow is even imported."""
+    options = ["study", str(study_file(tmp_path, THOUSAND)), "--dry-run", "--out", str(tmp_path / "out")]
+    taken, needed = [], []
     for _ in range(3):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", LISTING, *options], capture_output=True, text=True, check=True)
         assert "0 of 1000 runs are done" in done.stdout
         seconds, *imported = done.stderr.split()
         assert not imported
         taken.append(float(seconds))
-    assert min(taken) < 3
+        done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
+        needed.append(float(done.stderr))
+    assert min(taken) < 2 * min(needed)
 
 
 @pytest.mark.parametrize("name", notebook_names())
