@@ -45,6 +45,12 @@ def main() -> None:
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Train only what failed before, and make what follows from it.")
+@click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
+@click.option(
+    "--slurm",
+    metavar="KEY=VALUE,…",
+    help="Run on a Slurm cluster: partition, time (minutes), gpus, cpus, memory, parallel.",
+)
 def study(
     name: str,
     settings: tuple[str, ...],
@@ -53,6 +59,8 @@ def study(
     skip_unreadable: bool,
     dry_run: bool,
     retry_failed: bool,
+    slurm: str | None,
+    quiet: bool,
 ) -> None:
     """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
 
@@ -61,7 +69,22 @@ def study(
     from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
-    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed))
+    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed, slurm, quiet))
+
+
+@main.command()
+@click.argument("name", metavar="STUDY")
+@click.argument("run")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+def train(name: str, run: str, settings: tuple[str, ...], out: Path | None) -> None:
+    """Train one RUN of a study, which the study's own command then finds trained.
+
+    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train STUDY RUN
+    """
+    from fermoe.study.command import train_run
+
+    sys.exit(train_run(name, run, settings, out))
 
 
 def _study_folder(study: str) -> Path:

@@ -175,6 +175,15 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def one_at_a_time(path: str | Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; another process waits until this one has left, or died."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
 def extract(archive: Path, root: Path) -> Path:
     """Extract a tar (.tar, .tar.xz, .tar.gz, …) or zip file into `root`, whole or not at all; returns `root`.
 

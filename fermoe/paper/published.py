@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from fermoe.errors import UserError
 from fermoe.stats import best_of_epochs_optimism, spearman_interval, wilson_interval
@@ -171,11 +170,13 @@ def pooled_correlation(without: str = "", permutations: int = 10_000) -> Correla
     Classes are compared with those of their own dataset only: recalls are permuted within each (a stratified
     permutation test; Phipson & Smyth 2010). `without` leaves out a class.
     """
+    from scipy.stats import rankdata, zscore  # here: SciPy takes longer than all else that a list of runs needs
+
     rng, ranks = np.random.default_rng(0), []
     for dataset in TITLES:
         classes = recall_and_frequency(dataset)
         classes = classes[classes["label"] != without]
-        ranks.append([scipy.stats.zscore(scipy.stats.rankdata(classes[name])) for name in ("recall", "train_images")])
+        ranks.append([zscore(rankdata(classes[name])) for name in ("recall", "train_images")])
     rho = float(np.mean([np.mean(recall * frequency) for recall, frequency in ranks]))
     null = [
         np.mean([np.mean(rng.permutation(recall) * frequency) for recall, frequency in ranks])

@@ -2,26 +2,25 @@
 
 python -m fermoe.study.notebooks notebooks/*.ipynb   makes the outputs again that the repository keeps
 
-Little is imported here: every run of a study is a process that begins as a copy of one with this module in it.
+Little is imported here: papermill and nbformat take seconds, which a list of runs does without.
 """
 
 from __future__ import annotations
 
+import ast
 import base64
 import contextlib
 import ctypes
+import json
 import os
 import secrets
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import nbformat
-import papermill
 import yaml
-from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
 from fermoe.files import checkout, notebooks_dir, write_text
 
@@ -34,6 +33,9 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
     What papermill's own command does, but for the end: the kernel is killed once its last cell is done. Every file is
     whole by then, and taking torch apart politely costs a second or two of each of a study's runs.
     """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     try:
         papermill.execute_notebook(
             notebook,
@@ -71,11 +73,13 @@ def _die_with_parent() -> None:
         ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def _kernel_config() -> Config:
+def _kernel_config() -> Any:
     """On Linux the kernel is spoken to over sockets with a name of this process's own, which end with it.
 
     Kernels that start at once race for free TCP ports.
     """
+    from traitlets.config import Config
+
     if sys.platform != "linux":
         return Config()
     return Config(KernelManager={"transport": "ipc", "ip": f"@fermoe-{os.getpid()}-{secrets.token_hex(4)}"})
@@ -87,6 +91,7 @@ def refresh(path: Path) -> None:
     What a second run would change without meaning is left out (execution times, the kernel's version), so that a diff
     of a notebook is a change of its results. Figures are kept with 256 colours.
     """
+    import nbformat
     from nbclient import NotebookClient  # here: a study's runs need neither this nor matplotlib
 
     from fermoe.plots.style import with_palette
@@ -105,19 +110,50 @@ def refresh(path: Path) -> None:
 
 
 def parameters_of(notebook: str) -> set[str]:
-    """The names in a notebook's cell tagged "parameters"."""
-    return set(papermill.inspect_notebook(str(notebooks_dir() / f"{notebook}.ipynb")))
+    """The names that are given values in a notebook's cell tagged "parameters"."""
+    for cell in _code_cells(notebooks_dir() / f"{notebook}.ipynb"):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            return {name for statement in ast.parse(_source(cell)).body for name in _assigned(statement)}
+    return set()
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.AnnAssign):
+        targets: list[ast.expr] = [statement.target]
+    else:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def is_whole(path: Path) -> bool:
     """Whether every code cell of an executed notebook ran, to the last, without an error."""
     try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError):
+        code = [cell for cell in _code_cells(path) if _source(cell).strip()]
+        return bool(code) and all(cell["execution_count"] is not None and not _errors(cell) for cell in code)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
-    failed = any(output.output_type == "error" for cell in code for output in cell.outputs)
-    return bool(code) and not failed and all(cell.execution_count is not None for cell in code)
+
+
+def errors_of(path: Path) -> list[tuple[str, str]]:
+    """The kind and the words of every error that stopped an executed notebook; none where it cannot be read."""
+    try:
+        return [error for cell in _code_cells(path) for error in _errors(cell)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _code_cells(path: Path) -> list[dict[str, Any]]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    return "".join(cell["source"])  # a text, or its lines
+
+
+def _errors(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
+    errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+    return [(str(error["ename"]), str(error["evalue"])) for error in errors]
 
 
 if __name__ == "__main__":
