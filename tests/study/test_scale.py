@@ -33,7 +33,17 @@ variants: [full, backbone, no_moe, no_cnn1, no_cnn2]
 seeds: {list(range(99))}
 notebooks: {notebook_names()}
 """
-SLOW = ("nbformat", "papermill", "torchvision", "scipy.stats", "sklearn", "matplotlib", "nbconvert", "mediapipe", "triton")
+SLOW = [
+    "nbformat",
+    "papermill",
+    "torchvision",
+    "scipy.stats",
+    "sklearn",
+    "matplotlib",
+    "nbconvert",
+    "mediapipe",
+    "triton",
+]
 LISTING = f"""
 import sys, time
 from fermoe.cli import main
