@@ -19,7 +19,7 @@ from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.evidence.crops import detection_table
-from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
+from fermoe.files import exclusive, extract, keep_temporary_files_together, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
 from fermoe.study.changes import refuse_changed
 from fermoe.study.plan import Run, Study, expand, load_study, phases, training_configs, with_inputs
@@ -69,6 +69,7 @@ def run_study(
         _list_runs(runs, directory)
         return 0
     _refuse_occupied(directory, runs)
+    keep_temporary_files_together()
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
         refuse_changed(dataset, directory / "runs", "give the same files as before, or choose another --out")
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import ast
 import base64
-import contextlib
-import ctypes
 import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fermoe.files import checkout, notebooks_dir, write_text
+from fermoe.files import checkout, notebooks_dir, temporary_prefix, write_text
 
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a training is one cell, and a dead kernel is noticed without it
 
@@ -46,7 +47,7 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
             progress_bar=False,
             execution_timeout=CELL_TIMEOUT,
             shutdown_kernel="immediate",
-            config=_kernel_config(),
+            config=_kernel_config(Path(executed)),
         )
     except PapermillExecutionError as error:
         print(error, file=sys.stderr)
@@ -58,8 +59,7 @@ def execute_apart(notebook: str, executed: str, parameters: str, log: str, envir
     """`execute` as the whole of a process, in a session of its own; what it and its kernel say goes to the log."""
     if hasattr(os, "setsid"):
         os.setsid()
-    if sys.platform == "linux":
-        _die_with_parent()
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
     os.environ.update(environment)
     with open(log, "wb", buffering=0) as output:
         for stream in (1, 2):
@@ -67,22 +67,29 @@ def execute_apart(notebook: str, executed: str, parameters: str, log: str, envir
     sys.exit(execute(notebook, executed, parameters))
 
 
-def _die_with_parent() -> None:
-    """On Linux, when the study is killed its runs get SIGTERM; their kernels watch for that themselves."""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _end_with_the_study() -> None:
+    """When the study is killed its runs get SIGTERM, and their kernels watch for that themselves.
+
+    The parent that the system knows is the server they are forked from, which lives for as long as any of them.
+    """
+    if study := multiprocessing.parent_process():
+        multiprocessing.connection.wait([study.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _kernel_config() -> Any:
-    """On Linux the kernel is spoken to over sockets with a name of this process's own, which end with it.
+def _kernel_config(executed: Path) -> Any:
+    """How the kernel is spoken to: by a file beside the executed notebook, temporary as any other.
 
-    Kernels that start at once race for free TCP ports.
+    On Linux over sockets with a name of this process's own, which end with it: kernels that start at once race for
+    free TCP ports.
     """
     from traitlets.config import Config
 
-    if sys.platform != "linux":
-        return Config()
-    return Config(KernelManager={"transport": "ipc", "ip": f"@fermoe-{os.getpid()}-{secrets.token_hex(4)}"})
+    name = f"{temporary_prefix('kernel')}{secrets.token_hex(4)}"
+    manager = {"connection_file": str(executed.with_name(name))}
+    if sys.platform == "linux":
+        manager |= {"transport": "ipc", "ip": f"@fermoe-{os.getpid()}-{secrets.token_hex(4)}"}
+    return Config(KernelManager=manager)
 
 
 def refresh(path: Path) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 import psutil
 import yaml
 
-from fermoe.files import notebooks_dir, write_json, write_text
+from fermoe.files import notebooks_dir, remove_abandoned, write_json, write_text
 from fermoe.study import notebooks
 from fermoe.study.notebooks import errors_of
 from fermoe.study.plan import Run
@@ -132,6 +132,7 @@ class Runner:
         finally:
             with self.lock:
                 self.children.discard(child)
+            remove_abandoned(run.directory)
         return ended(run, code)
 
     def _environment(self, slot: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from fermoe.files import write_json
+from fermoe.files import temporary_prefix, write_json
 from fermoe.study.notebooks import execute
 
 LATE = 124
@@ -51,9 +51,11 @@ def run_task(task: Task) -> None:
         write_json(task.ended, {"code": code, "seconds": round(time.perf_counter() - started, 1)})
 
     def leave(number: int, frame: FrameType | None) -> Any:
-        """A kernel has a session of its own and must be ended first, or it writes beside the run's next job."""
+        """The kernel has a session of its own and must be ended first, or it writes beside the run's next job."""
         for child in psutil.Process().children(recursive=True):
             child.kill()
+        for path in Path(task.executed).parent.glob(f"{temporary_prefix('kernel')}*"):
+            path.unlink(missing_ok=True)
         if number == signal.SIGALRM:
             finish(LATE)
         os._exit(1)

@@ -45,29 +45,21 @@ SLOW = (
     "triton",
 )
 LISTING = f"""
-import sys, time
+import sys
 from fermoe.cli import main
 try:
     main(sys.argv[1:])
 finally:
-    print(time.process_time(), *[name for name in {SLOW} if name in sys.modules], file=sys.stderr)
+    print(*[name for name in {SLOW} if name in sys.modules], file=sys.stderr)
 """
-IMPORTS = "import sys, time, pandas, torch; print(time.process_time(), file=sys.stderr)"
 
 
-def test_a_thousand_runs_are_listed_in_twice_the_time_of_importing_pytorch(tmp_path: Path) -> None:
-    """PyTorch and pandas take two seconds on two cores; measured side by side, and nothing slow is even imported."""
+def test_a_thousand_runs_are_listed_without_importing_what_is_slow(tmp_path: Path) -> None:
+    """PyTorch and pandas alone take two of the three seconds that a list of runs may take."""
     options = ["study", str(study_file(tmp_path, THOUSAND)), "--dry-run", "--out", str(tmp_path / "out")]
-    taken, needed = [], []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", LISTING, *options], capture_output=True, text=True, check=True)
-        assert "0 of 1000 runs are done" in done.stdout
-        seconds, *imported = done.stderr.split()
-        assert not imported
-        taken.append(float(seconds))
-        done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
-        needed.append(float(done.stderr))
-    assert min(taken) < 2 * min(needed)
+    done = subprocess.run([sys.executable, "-c", LISTING, *options], capture_output=True, text=True, check=True)
+    assert "0 of 1000 runs are done" in done.stdout
+    assert done.stderr.split() == []
 
 
 @pytest.mark.parametrize("name", notebook_names())
