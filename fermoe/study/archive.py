@@ -1,22 +1,27 @@
 """A study's runs as one small file that a repository can keep: predictions and results, no weights, no pictures.
 
-From `results/<study>/runs.tar.xz` every table can be rebuilt without training anything.
+From `results/<study>/runs.tar.xz` every table can be rebuilt without training anything. What other models answered on
+the study's test images is a file of its own beside it: adding one leaves the large file as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import lzma
 import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fermoe.errors import UserError
 from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
-from fermoe.training.runs import study_listing
+from fermoe.training.foreign import foreign_runs
+from fermoe.training.runs import FinishedRun, finished_runs, study_listing
 
-NAME = "runs.tar.xz"
+NAME, BESIDE = "runs.tar.xz", "beside.tar.xz"
 
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
 KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epochs.npz", ANSWERS)
@@ -34,15 +39,27 @@ def pack(study: str | Path) -> Path:
     runs = [name for name in sorted(listing.get("runs", [])) if (folder / "runs" / name / "result.json").exists()]
     if not runs:
         raise UserError("no finished run to pack", where=folder, fix="run the study first: fermoe study NAME")
-    with atomic(folder / NAME) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
-        _add(tar, "runs/study.json", json.dumps(listing, indent=1).encode())
+    return _write(folder / NAME, runs, {"runs/study.json": json.dumps(listing, indent=1).encode()})
+
+
+def pack_beside(study: str | Path) -> Path | None:
+    """Write `beside.tar.xz` from what other models answered, as `pack` does; None where there is no other model."""
+    folder = Path(study)
+    others = [run.directory.name for run in foreign_runs(folder)]
+    return _write(folder / BESIDE, others, {}) if others else None
+
+
+def _write(path: Path, runs: Sequence[str], head: dict[str, bytes]) -> Path:
+    with atomic(path) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
+        for name, content in head.items():
+            _add(tar, name, content)
         # File by file, so that the image names of all predictions lie side by side and pack to nearly nothing.
         for kept in KEPT:
             for run in runs:
-                path = folder / "runs" / run / kept
-                if path.exists():
-                    _add(tar, f"runs/{run}/{kept}", path.read_bytes())
-    return folder / NAME
+                file = path.parent / "runs" / run / kept
+                if file.exists():
+                    _add(tar, f"runs/{run}/{kept}", file.read_bytes())
+    return path
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -52,19 +69,26 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def unpack(study: str | Path) -> int:
-    """Restore the runs of `runs.tar.xz` that are not there; returns how many files were written.
+def unpack(study: str | Path, into: Path | None = None) -> int:
+    """Restore the runs of `runs.tar.xz` and `beside.tar.xz` that are not there; returns how many files were written.
 
-    A run that is there is left as it is, whole or not. Only plain files of the expected names are taken.
+    A run that is there is left as it is, whole or not. Only plain files of the expected names are taken. `into`:
+    another folder than the study's own.
 
     Raises:
-        UserError: there is no archive, or it is damaged or holds something else.
+        UserError: there is no archive, or one is damaged or holds something else.
     """
     folder = Path(study)
-    path, written = folder / NAME, 0
-    if not path.exists():
-        raise UserError("no packed runs", where=path, fix="run the study first: fermoe study NAME")
-    present = {p.name for p in (folder / "runs").glob("*")}
+    found = [folder / name for name in (NAME, BESIDE) if (folder / name).exists()]
+    if not found:
+        raise UserError("no packed runs", where=folder / NAME, fix="run the study first: fermoe study NAME")
+    target = into or folder
+    present = {p.name for p in (target / "runs").glob("*")}
+    return sum(_restore(path, target, present) for path in found)
+
+
+def _restore(path: Path, folder: Path, present: set[str]) -> int:
+    written = 0
     try:
         with tarfile.open(path, "r:xz") as tar:
             for member in tar:
@@ -85,3 +109,15 @@ def unpack(study: str | Path) -> int:
     except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
     return written
+
+
+@contextlib.contextmanager
+def runs_at_hand(study: Path) -> Iterator[list[FinishedRun]]:
+    """A study's finished runs: its own, else those of its pack, which is unpacked elsewhere while the block runs."""
+    runs = finished_runs(study)
+    if runs or not (study / NAME).exists():
+        yield runs
+        return
+    with tempfile.TemporaryDirectory(prefix="fermoe-") as folder:
+        unpack(study, Path(folder))
+        yield finished_runs(folder)
