@@ -275,10 +275,8 @@ def _other_data(mine: _Side, committed: _Side, across: Sequence[str]) -> Iterato
         if not same_images([runs[0] for runs in sides]):
             shared = one.index.intersection(other.index)
             wrong = int((one[shared].to_numpy() != other[shared].to_numpy()).sum())
-            yield (
-                f"{' '.join(setting)}: {len(shared)} of {max(len(one), len(other))} test images are the same, "
-                f"{wrong} of these have another label"
-            )
+            name, images = " ".join((*setting, "test")), max(len(one), len(other))
+            yield f"{name}: {len(shared)} of {images} test images are the same, {wrong} of these have another label"
 
 
 Setting = tuple[str, ...]
@@ -287,8 +285,12 @@ Setting = tuple[str, ...]
 def _settings(
     mine: _Side, committed: _Side, across: Sequence[str]
 ) -> dict[Setting, tuple[list[FinishedRun], list[FinishedRun]]]:
-    """The runs of both sides by setting, by seed; settings that only one side has are left out."""
+    """The runs of both sides by setting, by seed; settings that only one side has are left out.
+
+    A setting is named by the axes in which any two runs differ.
+    """
     axes = [axis for axis in SETTING if axis not in across]
+    axes = [a for a in axes if len({getattr(run.config, a) for side in (mine, committed) for run in side.runs}) > 1]
     found: dict[Setting, tuple[list[FinishedRun], list[FinishedRun]]] = {}
     for place, side in enumerate((mine, committed)):
         for run in sorted(side.runs, key=lambda run: run.config.seed):
@@ -307,7 +309,7 @@ def _accuracy(mine: _Side, committed: _Side, across: Sequence[str]) -> Iterator[
     own, theirs = Resampler(), Resampler()
     for setting, (my_runs, their_runs) in _settings(mine, committed, across).items():
         for measure in own.measured(my_runs[0]).names:
-            name = f"{' '.join(setting)} {measure}"
+            name = " ".join((*setting, measure))
             sides = theirs.drawn(their_runs, measure), own.drawn(my_runs, measure)
             yield Row(name, _no_certainty(seeds.crossed(*sides, _rng(name))))
 
@@ -334,15 +336,13 @@ def _differences_by_seed(mine: _Side, committed: _Side, across: Sequence[str]) -
         table = side.tables.get("accuracy", pd.DataFrame(columns=["run", "split", *MEASURES]))
         cells.append(table[table["split"] == "test"].set_index("run"))
     for name, measure, pairs in _contrasts(mine, committed, across):
-        values = [
-            [
-                rows.at[after, measure] - rows.at[before, measure]
-                for before, after in found
-                if {before, after} <= {*rows.index}
-            ]
-            for rows, found in zip(cells, pairs, strict=True)
-        ]
-        if measure in MEASURES and all(values):
+        if measure not in MEASURES:  # accuracy.csv has no recalls
+            continue
+        values = []
+        for rows, found in zip(cells, pairs, strict=True):
+            known = [pair for pair in found if {*pair} <= {*rows.index}]
+            values.append([rows.at[after, measure] - rows.at[before, measure] for before, after in known])
+        if all(values):
             yield Row(name, _no_certainty(seeds.welch(values[1], values[0])))
 
 
