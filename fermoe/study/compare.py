@@ -236,10 +236,11 @@ def _networks(table: Table, mine: _Side, committed: _Side, across: Sequence[str]
         rows, how = list(_differences_by_seed(mine, committed, across)), "Welch's t over the seeds' differences"
     else:
         rows, how = list(_by_interval(table, mine, committed, across)), "the intervals over seeds of both"
-    return _judged(table.name, rows, how)
+    return judged(table.name, rows, how)
 
 
-def _judged(name: str, rows: Sequence[Row], how: str) -> Compared:
+def judged(name: str, rows: Sequence[Row], how: str) -> Compared:
+    """A table by its rows: its smallest p, corrected over them; whether that is outside is decided over all tables."""
     known = [row for row in rows if math.isfinite(row.effect.p_value)]
     few = f", {len(rows) - len(known)} rows of too few seeds" if len(rows) > len(known) else ""
     if not known:
