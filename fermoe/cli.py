@@ -126,7 +126,7 @@ def compare(mine: str, committed: str) -> None:
     that have one value in either folder, as in float32 beside bfloat16, are compared across.
 
     Exits with 0 where all that can be judged is identical or within, 1 where a table is outside, 2 where nothing can
-    be compared.
+    be judged, or accuracy.csv cannot: trainings of fewer than three seeds know no spread.
     """
     from fermoe.study.compare import compare
 
@@ -136,7 +136,7 @@ def compare(mine: str, committed: str) -> None:
     click.echo()
     for table in found.tables:
         click.echo(f"{table.name + '.csv':22} {table.outcome:10} {table.statistic}")
-        for line in table.details:
+        for line in table.shown:
             click.echo(f"{'':34}{line}")
     click.echo(f"\n{found.summary}")
     sys.exit(found.exit_code)

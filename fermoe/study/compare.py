@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,9 @@ TRAINED = ("model", "initial_weights", "learning_rate", "decay", "batch_size", "
 """With `SETTING`, the columns of accuracy.csv in which two studies may differ on purpose."""
 
 NUMBERED = ("expert", "severity")  # columns of numbers that name a row; besides these, columns of text do
-NO_NAMES = ("run", "runs", "reason")
+NO_NAMES = ("run", "runs")
+BY_SEEDS = {"seeds", "seeds_low", "seeds_high"}
+"""What a table with rows over all seeds has, if it can be judged."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,12 @@ class Compared:
     statistic: str
     details: tuple[str, ...] = ()
     p: float = math.nan
+    clearest: str = ""  # what a table of rows shows where none of them is outside
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The lines below the table's own."""
+        return (self.clearest,) if self.clearest and self.outcome == WITHIN else self.details
 
 
 @dataclass(frozen=True)
@@ -94,22 +103,21 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """0: identical or within; 1: outside; 2: nothing could be judged."""
+        """0: identical or within; 1: outside; 2: nothing could be judged, or not what the networks reached."""
         if self.named(OUTSIDE):
             return 1
-        return 0 if self.named(IDENTICAL) or self.named(WITHIN) else 2
+        unknown = "accuracy" in self.named(NOT_JUDGED) or not (self.named(IDENTICAL) or self.named(WITHIN))
+        return 2 if unknown else 0
 
     @property
     def summary(self) -> str:
-        judged = [table for table in self.tables if table.outcome != NOT_JUDGED]
         if self.exit_code == 1:
             head = f"outside: {', '.join(f'{name}.csv' for name in self.named(OUTSIDE))}"
-        elif not judged:
-            return "cannot be compared: no table could be judged"
-        elif all(table.outcome == IDENTICAL for table in judged):
-            head = "identical"
+        elif self.exit_code == 2:
+            what = "accuracy.csv" if "accuracy" in self.named(NOT_JUDGED) else "no table"
+            head = f"cannot be compared: {what} could {'not ' if what != 'no table' else ''}be judged"
         else:
-            head = "within the spread of seeds"
+            head = "within the spread of seeds" if self.named(WITHIN) else "identical"
         counts = [f"{len(self.named(outcome))} {outcome}" for outcome in (IDENTICAL, WITHIN, OUTSIDE, NOT_JUDGED)]
         return f"{head} ({', '.join(count for count in counts if not count.startswith('0 '))})"
 
@@ -133,7 +141,10 @@ def compare(mine: Path, committed: Path) -> Comparison:
     for folder in (mine, committed):
         if not folder.is_dir():
             raise UserError("no such results folder", where=folder, fix="give a folder, or a study's name in results/")
-        found[folder] = read_tables(folder)
+        try:
+            found[folder] = read_tables(folder)
+        except ValueError as error:  # pandas' parser errors, an empty file's and a wrong encoding's
+            raise UserError(f"a table cannot be read ({error})", where=folder / "tables", fix="restore it") from None
         if not found[folder]:
             raise UserError("no tables to compare", where=folder, fix="run the study first: fermoe study NAME")
     with runs_at_hand(mine) as my_runs, runs_at_hand(committed) as their_runs:
@@ -214,8 +225,8 @@ def _claims(mine: pd.DataFrame, committed: pd.DataFrame) -> Compared:
 
 def _exact(table: Table, mine: pd.DataFrame, committed: pd.DataFrame) -> Compared:
     """A table about the data alone: the same rows, in whatever order."""
-    lines = [set(frame.round(6).astype(str).agg(", ".join, axis=1)) for frame in (mine, committed)]
-    only = [sorted(lines[0] - lines[1]), sorted(lines[1] - lines[0])]
+    lines = [Counter(", ".join(map(str, row)) for row in frame.itertuples(index=False)) for frame in (mine, committed)]
+    only = [sorted((lines[0] - lines[1]).elements()), sorted((lines[1] - lines[0]).elements())]
     statistic = f"exact: {len(only[0])} rows only in the first, {len(only[1])} only in the second"
     if not any(only):
         return Compared(table.name, WITHIN, "exact: the same rows in another order")
@@ -224,13 +235,20 @@ def _exact(table: Table, mine: pd.DataFrame, committed: pd.DataFrame) -> Compare
 
 
 def _networks(table: Table, mine: _Side, committed: _Side, across: Sequence[str]) -> Compared:
+    if table.name == "accuracy":
+        needed = {"split", "images", "seed"}
+    else:
+        needed = {"seed"} if "seed" in table.columns else {"runs", "measure"} if table.name == "ablation" else BY_SEEDS
+    for side in (mine, committed):
+        if lacking := sorted(needed - {*side.tables[table.name]}):
+            return Compared(table.name, NOT_JUDGED, f"{side.folder} is of another version: no column {lacking[0]}")
     if table.name == "accuracy" and (other := list(_other_data(mine, committed, across))):
         return Compared(table.name, OUTSIDE, "exact: the data are not the same", tuple(other))
     paired = bool(mine.runs and committed.runs) and table.name in ("accuracy", "ablation")
     if paired:
         rows = list((_accuracy if table.name == "accuracy" else _ablation)(mine, committed, across))
         how = "paired on the same images, trainings and images drawn"
-    elif {"run", "seed"} <= set(table.columns):
+    elif "seed" in table.columns:
         rows, how = list(_by_seed(table, mine, committed, across)), "Welch's t over seeds"
     elif table.name == "ablation":
         rows, how = list(_differences_by_seed(mine, committed, across)), "Welch's t over the seeds' differences"
@@ -242,7 +260,7 @@ def _networks(table: Table, mine: _Side, committed: _Side, across: Sequence[str]
 def judged(name: str, rows: Sequence[Row], how: str) -> Compared:
     """A table by its rows: its smallest p, corrected over them; whether that is outside is decided over all tables."""
     known = [row for row in rows if math.isfinite(row.effect.p_value)]
-    few = f", {len(rows) - len(known)} rows of too few seeds" if len(rows) > len(known) else ""
+    few = f", {len(rows) - len(known)} rows of too few seeds or without a spread" if len(rows) > len(known) else ""
     if not known:
         reason = "fewer than three seeds on a side, or none without a spread" if rows else "no row is in both"
         return Compared(name, NOT_JUDGED, f"differs; {reason}")
@@ -254,30 +272,32 @@ def judged(name: str, rows: Sequence[Row], how: str) -> Compared:
     statistic = f"{len(known)} rows{few}: {how}; {equal} shown equal within {seeds.EQUAL}"
     details = [row.text for row in known if row.p_holm < ALPHA]
     more = [f"… and {len(details) - SHOWN} more"] if len(details) > SHOWN else []
-    clearest = [f"clearest: {known[0].text}; in half of the rows {found:.4f} would have been found"]
-    return Compared(name, "", statistic, tuple(details[:SHOWN] + more or clearest), known[0].p_holm)
+    clearest = f"clearest: {known[0].text}; in half of the rows {found:.4f} would have been found"
+    return Compared(name, "", statistic, tuple(details[:SHOWN] + more), known[0].p_holm, clearest)
 
 
 def _other_data(mine: _Side, committed: _Side, across: Sequence[str]) -> Iterator[str]:
     """What says that the two were not tested or trained on the same images."""
     if "dataset" in across:
         yield "another dataset"
-    keys = [name for name in (*SETTING, "split") if name not in across]
-    tables = [side.tables["accuracy"].astype({"images": int}).fillna("") for side in (mine, committed)]
+    tables = [side.tables["accuracy"] for side in (mine, committed)]
+    shared = [name for name in tables[0] if name in tables[1]]  # an earlier version knew fewer columns
+    keys = [name for name in (*SETTING, "split") if name in shared and name not in across]
+    tables = [table.fillna("") for table in tables]
     counted = ["images", "train_images"]
     if {"protocol", "twins"} & {*across}:  # these change what is trained and chosen on, but not what is tested on
         counted, tables = ["images"], [table[table["split"] != "validation"] for table in tables]
     both = tables[0].drop_duplicates(keys).merge(tables[1].drop_duplicates(keys), on=keys, suffixes=("", "_other"))
-    for count in counted:
+    for count in (count for count in counted if count in shared):
         for row in both[both[count] != both[f"{count}_other"]].head(SHOWN).to_dict("records"):
             yield f"{_name(row, keys, both)}: {row[count]} | {row[f'{count}_other']} {count}"
     for setting, sides in _settings(mine, committed, across).items():
         one, other = (runs[0].predictions.set_index("image")["label"] for runs in sides)
         if not same_images([runs[0] for runs in sides]):
-            shared = one.index.intersection(other.index)
-            wrong = int((one[shared].to_numpy() != other[shared].to_numpy()).sum())
+            same = one.index.intersection(other.index)
+            wrong = int((one[same].to_numpy() != other[same].to_numpy()).sum())
             name, images = " ".join((*setting, "test")), max(len(one), len(other))
-            yield f"{name}: {len(shared)} of {images} test images are the same, {wrong} of these have another label"
+            yield f"{name}: {len(same)} of {images} test images are the same, {wrong} of these have another label"
 
 
 Setting = tuple[str, ...]
@@ -337,7 +357,7 @@ def _differences_by_seed(mine: _Side, committed: _Side, across: Sequence[str]) -
         table = side.tables.get("accuracy", pd.DataFrame(columns=["run", "split", *MEASURES]))
         cells.append(table[table["split"] == "test"].set_index("run"))
     for name, measure, pairs in _contrasts(mine, committed, across):
-        if measure not in MEASURES:  # accuracy.csv has no recalls
+        if measure not in MEASURES or not all(measure in rows for rows in cells):  # accuracy.csv has no recalls
             continue
         values = []
         for rows, found in zip(cells, pairs, strict=True):
@@ -366,7 +386,7 @@ def _by_seed(table: Table, mine: _Side, committed: _Side, across: Sequence[str])
     for name, sides in _matched([side.tables[table.name] for side in (mine, committed)], across):
         if table.name == "accuracy" and "test" not in set(sides[0]["split"]):
             continue  # parts of the test images, and the images that training chose by
-        for column in table.drawn:
+        for column in (column for column in table.drawn if all(column in rows for rows in sides)):
             values = [rows.groupby("seed")[column].mean().dropna().to_numpy(float) for rows in sides]
             if all(len(one) for one in values):
                 yield Row(f"{name} {column}", _no_certainty(seeds.welch(values[1], values[0])))
@@ -378,10 +398,7 @@ def _by_interval(table: Table, mine: _Side, committed: _Side, across: Sequence[s
     An interval of S seeds a side has S − 1 to 2(S − 1) degrees of freedom; which is not in the table. Taking the
     standard error from the most and the test from the fewest errs on the careful side.
     """
-    needed = {"seeds", "seeds_low", "seeds_high"}
     tables = [side.tables[table.name] for side in (mine, committed)]
-    if not needed <= set(table.columns):
-        return
     for name, sides in _matched(tables, across):
         (column,), errors = table.drawn, []
         for rows in sides:

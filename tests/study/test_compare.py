@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,14 @@ def test_a_table_about_the_data_alone_must_be_equal_in_every_row(tmp_path: Path)
     assert "+ d, a, 10, 10" in next(table.details for table in found.tables if table.name == "crops")
 
 
+def test_an_empty_table_about_the_data_is_not_one_with_rows(tmp_path: Path) -> None:
+    one, other = a_study(tmp_path / "a"), a_study(tmp_path / "b")
+    (one / "tables" / "leaked_images.csv").write_text("image,kind\n")
+    (other / "tables" / "leaked_images.csv").write_text("image,kind\ni0,near\ni0,near\n")
+    (leaked,) = (table for table in compare(other, one).tables if table.name == "leaked_images")
+    assert (leaked.outcome, leaked.details) == ("outside", ("+ i0, near",) * 2)
+
+
 def test_contradicting_verdicts_are_outside_and_lost_decisions_are_named(tmp_path: Path) -> None:
     one, other = a_study(tmp_path / "a"), a_study(tmp_path / "b")
     claims = pd.read_csv(one / "tables" / "claims.csv")
@@ -187,7 +196,7 @@ def test_two_seeds_know_no_spread_and_are_not_judged(tmp_path: Path) -> None:
     found = compare(one, other)
     assert set(outcomes(found).values()) == {"not judged"}
     assert found.exit_code == 2
-    assert found.summary == "cannot be compared: no table could be judged"
+    assert found.summary == "cannot be compared: accuracy.csv could not be judged (2 not judged)"
 
 
 def test_a_table_of_one_folder_alone_is_named_and_not_judged(tmp_path: Path) -> None:
@@ -196,6 +205,29 @@ def test_a_table_of_one_folder_alone_is_named_and_not_judged(tmp_path: Path) -> 
     found = compare(one, other)
     assert outcomes(found)["ablation"] == "not judged"
     assert found.exit_code == 0
+
+
+def test_tables_of_a_version_that_knew_fewer_columns_are_judged_by_what_they_have(tmp_path: Path) -> None:
+    one, other = a_study(tmp_path / "a"), a_study(tmp_path / "b", learning_rate=0.002)
+    one, other = tables_alone(one, tmp_path / "c"), tables_alone(other, tmp_path / "d")
+    for name, lost in (("accuracy", ["precision", "twins", "macro_f1"]), ("ablation", ["measure"])):
+        path = one / "tables" / f"{name}.csv"
+        pd.read_csv(path, keep_default_na=False).drop(columns=lost).to_csv(path, index=False)
+    found = {table.name: table for table in compare(other, one).tables}
+    assert found["accuracy"].outcome == "within"
+    assert found["accuracy"].statistic.startswith("4 rows")
+    assert found["ablation"].outcome == "not judged"
+    assert "no column measure" in found["ablation"].statistic
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x00", b'a,b\n"1,2\n1,2,3,4\n'])
+def test_a_damaged_table_is_one_line_or_not_judged(tmp_path: Path, content: bytes) -> None:
+    one, other = a_study(tmp_path / "a"), a_study(tmp_path / "b")
+    (one / "tables" / "accuracy.csv").write_bytes(content)
+    result = CliRunner().invoke(main, ["compare", str(one), str(other)])
+    assert result.exit_code == 2
+    assert "cannot be read" in result.output or "cannot be compared" in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
 
 
 def test_a_missing_folder_or_one_without_tables_is_one_line(tmp_path: Path) -> None:
@@ -247,8 +279,8 @@ def test_float32_beside_bfloat16_is_a_verdict_with_intervals(precisions: dict[st
     (accuracy,) = (table for table in found.tables if table.name == "accuracy")
     assert accuracy.outcome == "within"
     assert "20 rows: paired on the same images" in accuracy.statistic  # two networks, three measures, seven recalls
-    assert "[" in accuracy.details[0]
-    assert "would have been found" in accuracy.details[0]
+    (clearest,) = accuracy.shown
+    assert re.search(r"[+-]0\.\d{4} \[[+-]0\.\d{4}, [+-]0\.\d{4}\], p .*would have been found", clearest)
 
 
 def test_real_networks_that_learned_sad_as_happy_are_outside(precisions: dict[str, Path], tmp_path: Path) -> None:
