@@ -123,7 +123,7 @@ def _row(found: Difference) -> dict[str, Any]:
     }  # fmt: skip
 
 
-TABLE = Table("ablation", COLUMNS, lambda study, _: ablation_table(study.runs))
+TABLE = Table("ablation", COLUMNS, lambda study, _: ablation_table(study.runs), drawn=("difference",))
 
 
 def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame:

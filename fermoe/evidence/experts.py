@@ -134,7 +134,7 @@ def _build(study: StudyResults, answers: Mapping[str, Answers]) -> pd.DataFrame 
     return expert_table(study.runs, answers, analysis["parameters"]["permutations"], analysis["parameters"]["seed"])
 
 
-TABLE = Table("experts", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda answers: answers)
+TABLE = Table("experts", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda answers: answers, drawn=("value",))
 
 
 def seed_agreement(runs: Sequence[FinishedRun]) -> pd.DataFrame:

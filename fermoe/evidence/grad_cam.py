@@ -271,7 +271,14 @@ def _build(study: StudyResults, evidence: Sequence[Evidence]) -> pd.DataFrame | 
 
 
 TABLE = Table(
-    "grad_cam", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda evidence: {item.run["run"] for item in evidence}
+    "grad_cam",
+    COLUMNS,
+    _build,
+    NOTEBOOK,
+    pack,
+    unpack,
+    runs=lambda evidence: {item.run["run"] for item in evidence},
+    drawn=("value",),
 )
 
 
