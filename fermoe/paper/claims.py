@@ -122,7 +122,7 @@ CLAIMS = (
         3,
         "2026-11-24",
         f"{_KNOWN}: {_SCALED}; "
-        "the untrained gate replaces a permutation as the null, all test images are needed, intervals are "
+        "untrained gates replace a permutation as the null, all test images are needed, intervals are "
         "over seeds, and input pipelines are not pooled",
     ),
     Claim(

@@ -444,7 +444,15 @@ def test_cropping_on_another_dataset_leaves_rafdb_untested_and_reports_the_mecha
 
 
 def experts(
-    information=0.2, shuffled=0.03, dead=0, seeds=SEEDS, dataset="rafdb", images=3000, untrained=True, **changes
+    information=0.2,
+    shuffled=0.03,
+    dead=0,
+    seeds=SEEDS,
+    dataset="rafdb",
+    images=3000,
+    untrained=True,
+    linear=None,
+    **changes,
 ):
     """Two mixtures: the full network's information beyond frozen_gate's, shuffled gates' drop, dead experts."""
     rows = []
@@ -454,6 +462,7 @@ def experts(
             rows.append((seed, "full", mixture, "mutual_information", 0.1 + information + luck))
             rows.append((seed, "full", mixture, "shuffled_gates_drop", shuffled + luck))
             rows.append((seed, "full", mixture, "dead_experts", dead))
+            rows += [] if linear is None else [(seed, "full", mixture, "random_gate_information", linear)]
             rows += [(seed, "frozen_gate", mixture, "mutual_information", 0.1 - luck)] if untrained else []
     table = pd.DataFrame(rows, columns=["seed", "variant", "mixture", "measure", "value"])
     setting = {"crop": PAPER_CROP, "pipeline": "bgr_unit", "twins": "kept"} | changes
@@ -461,6 +470,7 @@ def experts(
 
 
 GATE_HELPS = ablation("variant", [("full", "frozen_gate", -0.02, -0.03, -0.01, 0.01)])
+HASH_IDLE = ablation("variant", [("full", "hash_gate", 0.0, -0.004, 0.004, 1.0)])
 GATE_IDLE = ablation("variant", [("full", "frozen_gate", 0.0, -0.004, 0.004, 1.0)])
 
 
@@ -474,6 +484,10 @@ GATE_IDLE = ablation("variant", [("full", "frozen_gate", 0.0, -0.004, 0.004, 1.0
         (experts(shuffled=-0.004), GATE_HELPS, CONTRADICTED),
         (experts(shuffled=0.003), GATE_HELPS, INCONCLUSIVE),
         (experts(), GATE_IDLE, CONTRADICTED),
+        (experts(linear=0.2), GATE_HELPS, SUPPORTED),
+        (experts(linear=0.3), GATE_HELPS, INCONCLUSIVE),  # random linear gates on the same features tell as much
+        (experts(linear=0.4), GATE_HELPS, CONTRADICTED),
+        (experts(), pd.concat([GATE_HELPS, HASH_IDLE]), CONTRADICTED),  # routing blindly does as well
         (experts(), None, NOT_TESTED),
         (experts(untrained=False), GATE_HELPS, NOT_TESTED),
         (experts(images=1000), GATE_HELPS, NOT_TESTED),
