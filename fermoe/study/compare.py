@@ -114,8 +114,8 @@ class Comparison:
         if self.exit_code == 1:
             head = f"outside: {', '.join(f'{name}.csv' for name in self.named(OUTSIDE))}"
         elif self.exit_code == 2:
-            what = "accuracy.csv" if "accuracy" in self.named(NOT_JUDGED) else "no table"
-            head = f"cannot be compared: {what} could {'not ' if what != 'no table' else ''}be judged"
+            unjudged = "accuracy.csv could not" if "accuracy" in self.named(NOT_JUDGED) else "no table could"
+            head = f"cannot be compared: {unjudged} be judged"
         else:
             head = "within the spread of seeds" if self.named(WITHIN) else "identical"
         counts = [f"{len(self.named(outcome))} {outcome}" for outcome in (IDENTICAL, WITHIN, OUTSIDE, NOT_JUDGED)]
