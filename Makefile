@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: study test notebooks lock clean
+.PHONY: study test soak notebooks lock clean
 
 study: $(READY)  ## the quick study: tables and report in results/quick
 	$(BIN)/fermoe study quick
@@ -15,6 +15,10 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+soak: $(READY)  ## what takes too long for every time: kills at random moments, ten thousand images
+	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m tests.soak.kills --kills 20
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
 	$(BIN)/python -m fermoe.study.notebooks notebooks/*.ipynb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -135,6 +136,12 @@ def export(run: str, weights: Path | None, onnx: Path | None) -> None:
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Train only what failed before, and make what follows from it.")
+@click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
+@click.option(
+    "--slurm",
+    metavar="KEY=VALUE,…",
+    help="Run on a Slurm cluster: partition, time (minutes), gpus, cpus, memory, parallel.",
+)
 def study(
     name: str,
     settings: tuple[str, ...],
@@ -143,6 +150,8 @@ def study(
     skip_unreadable: bool,
     dry_run: bool,
     retry_failed: bool,
+    slurm: str | None,
+    quiet: bool,
 ) -> None:
     """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
 
@@ -151,7 +160,22 @@ def study(
     from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
-    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed))
+    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed, slurm, quiet))
+
+
+@main.command()
+@click.argument("name", metavar="STUDY")
+@click.argument("run")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
+def train(name: str, run: str, settings: tuple[str, ...], out: Path | None) -> None:
+    """Train one RUN of a study, which the study's own command then finds trained.
+
+    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train STUDY RUN
+    """
+    from fermoe.study.command import train_run
+
+    sys.exit(train_run(name, run, settings, out))
 
 
 @main.command()
@@ -192,12 +216,12 @@ def tables(study: str) -> None:
 
     Where the runs are not there, as in a fresh checkout, they are restored from its runs.tar.xz first.
     """
-    from fermoe.study.archive import NAME, unpack
+    from fermoe.study.archive import packs, unpack
     from fermoe.study.tables import rebuild_tables
 
     folder = _study_folder(study)
-    if not (folder / "runs").is_dir() or (folder / NAME).exists():
-        click.echo(f"{unpack(folder)} files restored from {folder / NAME}")
+    if not (folder / "runs").is_dir() or packs(folder):
+        click.echo(f"{unpack(folder)} files restored from the packs in {folder}")
     for name, table in rebuild_tables(folder, click.echo).items():
         click.echo(f"{folder / 'tables' / name}.csv: {len(table)} rows")
 
@@ -215,11 +239,101 @@ def report(study: str | None) -> None:
 @main.command()
 @click.argument("study")
 def pack(study: str) -> None:
-    """Pack a study's finished runs, predictions without weights, into its runs.tar.xz."""
-    from fermoe.study.archive import pack
+    """Pack a study's finished runs, predictions and one network's weights, into its runs.tar.xz.
 
-    path = pack(_study_folder(study))
-    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    Of a study with many trainings each seed is a file of its own, runs-seed0.tar.xz and so on.
+    Other models beside it (fermoe import, fermoe baseline) go into its beside.tar.xz.
+    """
+    from fermoe.study.archive import pack, pack_beside, packs
+
+    folder = _study_folder(study)
+    pack(folder)
+    pack_beside(folder)
+    for path in packs(folder):
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+@main.command()
+@click.argument("mine")
+@click.argument("committed")
+def compare(mine: str, committed: str) -> None:
+    """Does a re-run agree? MINE and COMMITTED are results folders, or names in results/.
+
+    \b
+    fermoe compare results/quick ../fermoe-as-cloned/results/quick
+
+    Table by table: identical; within, where no difference can be told from that of other seeds; outside; or not judged.
+    Tables about the data alone must be equal. Numbers of trained networks are compared over seeds, on the same images
+    where both folders have predictions (runs/, or runs.tar.xz), and corrected for the number of rows and tables. Axes
+    that have one value in either folder, as in float32 beside bfloat16, are compared across.
+
+    Exits with 0 where all that can be judged is identical or within, 1 where a table is outside, 2 where nothing can
+    be judged, or accuracy.csv cannot: trainings of fewer than three seeds know no spread.
+    """
+    from fermoe.study.compare import compare
+
+    found = compare(_study_folder(mine), _study_folder(committed))
+    for note in found.notes:
+        click.echo(note)
+    click.echo()
+    for table in found.tables:
+        click.echo(f"{table.name + '.csv':22} {table.outcome:10} {table.statistic}")
+        for line in table.shown:
+            click.echo(f"{'':34}{line}")
+    click.echo(f"\n{found.summary}")
+    sys.exit(found.exit_code)
+
+
+def _beside_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What the commands that set another model beside a study have in common."""
+    folder = click.Path(path_type=Path)
+    for option in (
+        click.option("--study", required=True, help="The study's folder, or its name in results/."),
+        click.option("--root", type=folder, help="The folder that holds the dataset."),
+        click.option("--dataset", required=True, help="The study's dataset, such as fer2013."),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command("import")
+@click.argument("name")
+@click.argument("predictions", type=click.Path(path_type=Path))
+@_beside_options
+def import_(name: str, predictions: Path, dataset: str, root: Path | None, study: str) -> None:
+    """Set another model beside a study's networks: NAME it, and give its PREDICTIONS as a CSV.
+
+    \b
+    One line per test image of the dataset:
+      image        its path below the dataset's folder, or its file name where no other image has the same
+      label        the predicted class by name, such as happy
+      p_<class>    one probability per class, for all classes or none
+
+    \b
+    fermoe import py-feat answers.csv --dataset fer2013 --root DIR --study fer2013-long-miniature
+
+    Writes beside.csv: paired differences to the study's full network in accuracy, balanced accuracy and macro-F1, on
+    all test images and without those that are among the training images too. No other table and no claim changes.
+    """
+    from fermoe.study.others import import_predictions
+
+    sys.exit(import_predictions(name, predictions, dataset, root, _study_folder(study)))
+
+
+@main.command()
+@click.argument("kind")
+@_beside_options
+def baseline(kind: str, dataset: str, root: Path | None, study: str) -> None:
+    """Train a plain model as the floor, and set it beside a study's networks: KIND is hog_svm.
+
+    hog_svm: histograms of oriented gradients and a linear support vector machine, about three minutes for FER-2013.
+
+    \b
+    fermoe baseline hog_svm --dataset fer2013 --root DIR --study fer2013-long-miniature
+    """
+    from fermoe.study.others import run_baseline
+
+    sys.exit(run_baseline(kind, dataset, root, _study_folder(study)))
 
 
 @main.group()

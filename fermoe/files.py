@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from multiprocessing.util import Finalize
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -62,7 +63,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_temporary_prefix(path), suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=path.suffix)
     os.close(handle)
     os.chmod(name, 0o644)  # mkstemp makes it private; results are meant to be read
     try:
@@ -72,8 +73,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def _temporary_prefix(path: Path) -> str:
-    return f".{path.name}.{_host()}-{os.getpid()}-"
+def temporary_prefix(name: str) -> str:
+    """How the names of this process's temporary files begin; `remove_abandoned` knows them when it was killed."""
+    return f".{name}.{_host()}-{os.getpid()}-"
+
+
+@functools.cache
+def keep_temporary_files_together() -> None:
+    """From here on what this process and its children call temporary is in one folder, which ends with this process.
+
+    Where it was killed, the next process that calls this removes the folder. Sockets lie in there too, and the path of
+    one may have some hundred bytes: where the system's folder has a long name, all stays as it was.
+    """
+    place = Path(tempfile.gettempdir())
+    if len(os.fsencode(place)) > 40:
+        return
+    remove_abandoned(place)
+    folder = tempfile.mkdtemp(dir=place, prefix=temporary_prefix("fermoe"))
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    # Last of all: multiprocessing removes what it has in there with priority -100.
+    Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-200)
 
 
 @functools.cache
@@ -175,6 +194,15 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def one_at_a_time(path: str | Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; another process waits until this one has left, or died."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
 def extract(archive: Path, root: Path) -> Path:
     """Extract a tar (.tar, .tar.xz, .tar.gz, …) or zip file into `root`, whole or not at all; returns `root`.
 
@@ -189,7 +217,7 @@ def extract(archive: Path, root: Path) -> Path:
         raise UserError("no such archive", where=archive, fix="give a .tar.xz, .tar.gz or .zip file")
     root.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(root.parent)
-    waiting = Path(tempfile.mkdtemp(dir=root.parent, prefix=_temporary_prefix(root)))
+    waiting = Path(tempfile.mkdtemp(dir=root.parent, prefix=temporary_prefix(root.name)))
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as content:

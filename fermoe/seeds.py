@@ -50,7 +50,8 @@ class Effect(NamedTuple):
     df: float
 
 
-def _effect(value: float, error: float, df: float, confidence: float) -> Effect:
+def effect(value: float, error: float, df: float, confidence: float = 0.95) -> Effect:
+    """An estimate with Student's interval and test of its standard error; NaN where that is not known."""
     if not math.isfinite(error):
         return Effect(value, *[math.nan] * 5)
     if error == 0:
@@ -84,10 +85,10 @@ def welch(baseline: ArrayLike, alternative: ArrayLike, paired: bool = False, con
     first, second = _values(baseline, "baseline"), _values(alternative, "alternative")
     difference = float(second.mean() - first.mean())
     if not _enough(first, second):
-        return _effect(difference, math.nan, math.nan, confidence)
+        return effect(difference, math.nan, math.nan, confidence)
     spread = first.var() + second.var() if not paired else (second - first).var()
     if spread < 1e-24:  # no spread at all: SciPy would divide by it
-        return _effect(difference, 0.0, math.inf, confidence)
+        return effect(difference, 0.0, math.inf, confidence)
     test = scipy.stats.ttest_rel if paired else partial(scipy.stats.ttest_ind, equal_var=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # one side without spread is no loss of precision
@@ -137,13 +138,13 @@ def crossed(
         raise ValueError("both sides need the same resamples of the images")
     difference = float(alternative.values.mean() - baseline.values.mean())
     if not _enough(baseline.values, alternative.values):
-        return _effect(difference, math.nan, math.nan, confidence)
+        return effect(difference, math.nan, math.nan, confidence)
     if paired:
         return crossed_mean(
             Drawn(alternative.values - baseline.values, alternative.replicates - baseline.replicates), rng, confidence
         )
     error = float(np.std(drawn_means(alternative, rng) - drawn_means(baseline, rng), ddof=1))
-    return _effect(difference, error, _df(error, baseline.values, alternative.values), confidence)
+    return effect(difference, error, _df(error, baseline.values, alternative.values), confidence)
 
 
 def crossed_mean(side: Drawn, rng: np.random.Generator, confidence: float = 0.95) -> Effect:
@@ -151,9 +152,9 @@ def crossed_mean(side: Drawn, rng: np.random.Generator, confidence: float = 0.95
     _check(side)
     mean = float(side.values.mean())
     if not _enough(side.values):
-        return _effect(mean, math.nan, math.nan, confidence)
+        return effect(mean, math.nan, math.nan, confidence)
     error = float(np.std(drawn_means(side, rng), ddof=1))
-    return _effect(mean, error, _df(error, side.values), confidence)
+    return effect(mean, error, _df(error, side.values), confidence)
 
 
 def _df(error: float, *sides: Floats) -> float:

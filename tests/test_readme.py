@@ -92,3 +92,25 @@ def test_the_figure_of_readme_is_drawn_from_the_committed_tables(tmp_path: Path)
     texts = re.compile(r"<!-- (.*?) -->")
     assert texts.findall(drawn) == texts.findall(kept.read_text())
     assert "The hybrid beats its backbone in accuracy" in texts.findall(drawn)
+
+
+def test_what_readme_says_of_the_baseline_is_the_table() -> None:
+    table = pd.read_csv(results_dir() / LONG / "tables" / "beside.csv")
+    rows = table[(table["other"] == "hog_svm") & (table["measure"] == "accuracy")].set_index("test_images")
+    every, clean = rows.loc["all"], rows.loc["without twins"]
+    behind, low, high = (f"{-100 * every[name]:.1f}" for name in ("difference", "crossed_high", "crossed_low"))
+    said = " ".join(README.split())
+    assert f"reaches {100 * every['value']:.1f} % on FER-2013, {behind} points [{low}, {high}] below it" in said
+    assert f"and {100 * clean['value']:.1f} % without train-test twins" in said
+
+
+def test_the_floor_in_results_is_the_table() -> None:
+    table = pd.read_csv(results_dir() / LONG / "tables" / "beside.csv")
+    said = " ".join(RESULTS.split())
+    rows = table[table["other"] == "hog_svm"].pivot(index="test_images", columns="measure", values="value").mul(100)
+    every, clean = rows.loc["all"], rows.loc["without twins"]
+    assert (
+        f"reach {every['accuracy']:.1f} % accuracy, {every['balanced_accuracy']:.1f} % balanced accuracy and "
+        f"{every['macro_f1']:.1f} % macro-F1, and {clean['accuracy']:.1f}, {clean['balanced_accuracy']:.1f} and "
+        f"{clean['macro_f1']:.1f} % on the {table.loc[table['test_images'] != 'all', 'images'].iloc[0]:,} test images"
+    ) in said

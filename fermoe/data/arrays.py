@@ -16,8 +16,9 @@ import pandas as pd
 from fermoe.data.datasets import Dataset
 from fermoe.data.faces import detect_faces
 from fermoe.data.images import Row, UnreadableImage, map_images, picture
+from fermoe.data.recipe import modules_of, recipe
 from fermoe.errors import UserError
-from fermoe.files import atomic, cache_dir, digest
+from fermoe.files import atomic, cache_dir, digest, one_at_a_time
 
 CROPS = {
     "none": "the whole image",
@@ -29,7 +30,6 @@ CROPS = {
 CONTROLS = ("masked",)
 """The crops that destroy the face on purpose."""
 GREY = 127
-VERSION = 1  # raise it when the same dataset would give other pixels
 
 
 def pixels(dataset: Dataset, crop: str, size: int, *, workers: int | None = None, progress: bool = True) -> np.ndarray:
@@ -46,18 +46,22 @@ def pixels(dataset: Dataset, crop: str, size: int, *, workers: int | None = None
         raise UserError(f"crop '{crop}' needs true face boxes", fix="only the synthetic dataset has them")
     if size < 1:
         raise UserError(f"the image size is {size}", fix="give at least 1 pixel")
-    key = digest([VERSION, dataset.fingerprint, crop, size], 16)
+    modules = {"arrays", *modules_of(dataset.drawn), *(("faces",) if crop == "blazeface" else ())}
+    key = digest([recipe(*sorted(modules)), dataset.fingerprint, dataset.times, crop, size], 16)
     path = cache_dir() / "pixels" / f"{dataset.name}-{crop}-{size}-{key}.npy"
     shape = (len(dataset), dataset.channels, size, size)
     found = _recall(path, shape)
     if found is None:
         try:
-            with atomic(path) as temporary:
-                _fill(temporary, shape, dataset, crop, workers, progress)
+            with one_at_a_time(cache_dir() / "locks" / path.stem):
+                found = _recall(path, shape)  # another process may have made it in the meantime
+                if found is None:
+                    with atomic(path) as temporary:
+                        _fill(temporary, shape, dataset, crop, workers, progress)
+                    found = np.load(path, mmap_mode="r")
         except OSError as error:
             what = f"the image array cannot be written ({error.strerror or error})"
             raise UserError(what, where=path.parent, fix="free space, or set FERMOE_CACHE=DIR") from None
-        found = np.load(path, mmap_mode="r")
     return found
 
 

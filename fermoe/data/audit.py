@@ -16,9 +16,8 @@ import cv2
 import imagehash
 import numpy as np
 import pandas as pd
+import scipy  # its parts are loaded when they are first used
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.stats import entropy
 
 from fermoe.data.datasets import DATASETS, Dataset
 from fermoe.data.images import Row, UnreadableImage, map_images, picture
@@ -219,9 +218,9 @@ def _summary(images: pd.DataFrame, pairs: np.ndarray | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "where", "images", "labels_agree"])
 
 
-def _occurrences(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> coo_array:
+def _occurrences(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.coo_array:
     """How often each row meets each column."""
-    return coo_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), shape)
+    return scipy.sparse.coo_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), shape)
 
 
 def class_balance(counts: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +232,7 @@ def class_balance(counts: pd.DataFrame) -> pd.DataFrame:
     sizes = counts.groupby("split", sort=False)["images"]
     result = sizes.agg(images="sum", largest="max", smallest="min")
     result["ratio"] = (result["largest"] / result["smallest"]).where(result["smallest"] > 0, np.inf)
-    result["effective_classes"] = sizes.agg(lambda images: np.exp(entropy(images)) if images.any() else 1.0)
+    result["effective_classes"] = sizes.agg(lambda images: np.exp(scipy.stats.entropy(images)) if images.any() else 1.0)
     return result.reset_index()
 
 

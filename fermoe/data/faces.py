@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from fermoe.data.datasets import Dataset
 from fermoe.data.images import CHUNK, Row, map_images, picture
+from fermoe.data.recipe import modules_of, recipe
 from fermoe.errors import UserError
 from fermoe.files import cache_dir, digest
 
@@ -101,7 +102,11 @@ def _outcome(detection: Detection) -> tuple[Any, ...]:
 
 
 def _key(row: Row, dataset: Dataset, settings: DetectorSettings) -> str:
-    """A hash of the image's content and the settings. A drawn face's content is its name and drawing rules."""
+    """A hash of the image's content, the settings and the code that reads and detects.
+
+    A drawn face's content is its name and drawing rules.
+    """
+    code = recipe("faces", *modules_of(dataset.drawn))
     if dataset.drawn:
         content = f"{row['image']} {row['emotion']} {dataset.drawing}".encode()
     else:
@@ -109,7 +114,7 @@ def _key(row: Row, dataset: Dataset, settings: DetectorSettings) -> str:
             content = Path(row["path"]).read_bytes()
         except OSError:
             content = str(row["path"]).encode()  # the reader will say what is wrong with it
-    return hashlib.sha256(content + digest(asdict(settings)).encode() + bytes([dataset.channels])).hexdigest()
+    return hashlib.sha256(content + digest([asdict(settings), code, dataset.channels], 64).encode()).hexdigest()
 
 
 def _detect_all(

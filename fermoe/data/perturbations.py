@@ -12,12 +12,11 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 from fermoe.errors import UserError
 
@@ -83,9 +82,15 @@ def _side_light(batch: Batch, strength: float) -> Tensor:
     return batch.images * torch.where(from_left, ramp, ramp.flip(0))[:, None, None, :]
 
 
+def _torchvision() -> Any:
+    from torchvision.transforms.v2 import functional  # here: it takes longer than PyTorch, and few need it
+
+    return functional
+
+
 def _blur(batch: Batch, percent: float) -> Tensor:
     sigma = percent / 100 * batch.images.shape[-1]
-    return tv.gaussian_blur(batch.images, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma] * 2)
+    return _torchvision().gaussian_blur(batch.images, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma] * 2)
 
 
 def _noise(batch: Batch, sd: float) -> Tensor:
@@ -95,18 +100,19 @@ def _noise(batch: Batch, sd: float) -> Tensor:
 
 def _jpeg(batch: Batch, quality: float) -> Tensor:
     pixels = (batch.images * 255).round().to(torch.uint8)
-    return torch.stack([tv.jpeg(image, int(quality)) for image in pixels]).float() / 255
+    return torch.stack([_torchvision().jpeg(image, int(quality)) for image in pixels]).float() / 255
 
 
 def _rotate(batch: Batch, degrees: float) -> Tensor:
     """Turn clockwise or not, at random; what comes in from outside is grey."""
     left = (batch.uniform(1) < 0.5)[:, None, None]  # (N, 1, 1, 1)
-    turned = partial(tv.rotate, batch.images, interpolation=InterpolationMode.BILINEAR, fill=[GREY] * 3)
+    turned = partial(_torchvision().rotate, batch.images, interpolation="bilinear", fill=[GREY] * 3)
     return torch.where(left, turned(degrees), turned(-degrees))
 
 
-def _of_images(change: Callable[[Tensor, float], Tensor]) -> Callable[[Batch, float], Tensor]:
-    return lambda batch, value: change(batch.images, value)
+def _of_images(name: str) -> Callable[[Batch, float], Tensor]:
+    """torchvision's function of that name."""
+    return lambda batch, value: getattr(_torchvision(), name)(batch.images, value)
 
 
 PERTURBATIONS: dict[str, Perturbation] = {
@@ -115,9 +121,9 @@ PERTURBATIONS: dict[str, Perturbation] = {
         "occlusion", "share of the box", (0.2, 0.4, 0.6, 0.8, 1.0), partial(_cover, "mouth")
     ),
     "random patch": Perturbation("occlusion", "share of the picture", (0.03, 0.07, 0.13, 0.21, 0.32), _cover_patch),
-    "brightness": Perturbation("light", "factor", (0.8, 0.6, 0.45, 0.3, 0.18), _of_images(tv.adjust_brightness)),
-    "gamma": Perturbation("light", "exponent", (1.3, 1.7, 2.2, 3.0, 4.0), _of_images(tv.adjust_gamma)),
-    "contrast": Perturbation("light", "factor", (0.75, 0.55, 0.4, 0.27, 0.16), _of_images(tv.adjust_contrast)),
+    "brightness": Perturbation("light", "factor", (0.8, 0.6, 0.45, 0.3, 0.18), _of_images("adjust_brightness")),
+    "gamma": Perturbation("light", "exponent", (1.3, 1.7, 2.2, 3.0, 4.0), _of_images("adjust_gamma")),
+    "contrast": Perturbation("light", "factor", (0.75, 0.55, 0.4, 0.27, 0.16), _of_images("adjust_contrast")),
     "side lighting": Perturbation("light", "loss at the dark side", (0.3, 0.5, 0.7, 0.85, 1.0), _side_light),
     "blur": Perturbation("camera", "σ, % of the side", (0.8, 1.4, 2.2, 3.2, 4.5), _blur),
     "noise": Perturbation("camera", "standard deviation", (0.03, 0.06, 0.1, 0.15, 0.22), _noise),

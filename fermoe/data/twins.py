@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from fermoe.data.datasets import Dataset
 from fermoe.data.images import Row, map_images, picture
+from fermoe.data.recipe import recipe
 from fermoe.files import atomic, cache_dir, digest
-
-VERSION = 1  # raise it when the same dataset would give other numbers
 
 
 def content_hash(pixels: np.ndarray) -> bytes:
@@ -35,7 +34,8 @@ def picture_numbers(dataset: Dataset, *, workers: int | None = None, progress: b
     """
     if dataset.drawn:
         return np.arange(len(dataset))
-    path = cache_dir() / "twins" / f"{dataset.name}-{digest([VERSION, dataset.fingerprint], 16)}.npy"
+    key = digest([recipe("images", "twins"), dataset.fingerprint, dataset.times], 16)
+    path = cache_dir() / "twins" / f"{dataset.name}-{key}.npy"
     try:
         found = np.load(path)
     except (OSError, ValueError, EOFError):  # not there yet, or damaged

@@ -20,7 +20,7 @@ from fermoe.evidence.measures import Difference, Resampler, same_images
 from fermoe.evidence.table import Table
 from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
-from fermoe.network.variants import VARIANTS
+from fermoe.network.variants import VARIANTS, variants
 from fermoe.training.config import follows_protocol, own_normalisation
 from fermoe.training.runs import FinishedRun, largest_setting
 
@@ -123,7 +123,7 @@ def _row(found: Difference) -> dict[str, Any]:
     }  # fmt: skip
 
 
-TABLE = Table("ablation", COLUMNS, lambda study, _: ablation_table(study.runs))
+TABLE = Table("ablation", COLUMNS, lambda study, _: ablation_table(study.runs), drawn=("difference",))
 
 
 def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame:
@@ -177,15 +177,16 @@ def variant_contrasts(ablation: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFram
 
 
 def missing_variants(rows: pd.DataFrame) -> list[str]:
-    """The variants of which the study has no finished run."""
-    return [variant for variant in VARIANTS if variant not in set(rows["variant"])]
+    """The variants without a part of the network, or with another gate, of which the study has no finished run."""
+    return [variant for variant in variants("whole", "part", "gate") if variant not in set(rows["variant"])]
 
 
 def costs(rows: pd.DataFrame, runs: Sequence[FinishedRun], num_classes: int) -> pd.DataFrame:
-    """What a variant costs beside what it reaches: variant, parameters, mmac (millions per image), training time.
+    """What a variant costs beside what it reaches: variant, parameters, mmac (millions per image), ms_per_image.
 
-    `ms_per_image` is the training time per image and epoch on the machine that ran it, without evaluation; it
-    belongs beside a table, never in one that is compared between machines.
+    And each of `MEASURES` with its interval over trainings and images (`<measure>_low`, `<measure>_high`; NaN below
+    three seeds). `ms_per_image` is the training time per image and epoch on the machine that ran it, the median over
+    the seeds, without evaluation; it belongs beside a table, never in one that is compared between machines.
     """
     shape = variant_costs(rows["model"].iloc[0], num_classes).set_index("variant")
     results = {run.name: run.result for run in runs}
@@ -193,7 +194,11 @@ def costs(rows: pd.DataFrame, runs: Sequence[FinishedRun], num_classes: int) -> 
         name: 1000 * r["seconds"] / (r["epochs_run"] * r["data"]["images"]["train"]) for name, r in results.items()
     }
     found = rows.assign(ms_per_image=rows["run"].map(seconds)).groupby("variant")
-    table = found.agg(ms_per_image=("ms_per_image", "median"), accuracy=("accuracy", "mean"))
+    table = found.agg(ms_per_image=("ms_per_image", "median"))
+    for measure, reached in variant_summary(rows, runs).groupby("measure", sort=False):
+        reached = reached.set_index("variant")
+        table[measure] = reached["mean"]
+        table[[f"{measure}_low", f"{measure}_high"]] = reached[["ci_low", "ci_high"]]
     for name in ("mmac", "parameters"):
         table.insert(0, name, shape[name].reindex(table.index))
     return table.reindex([variant for variant in VARIANTS if variant in table.index]).reset_index()

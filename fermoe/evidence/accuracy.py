@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fermoe.evidence.table import Table
-from fermoe.metrics import metric_intervals
+from fermoe.metrics import MEASURES, metric_intervals
 from fermoe.training.predictions import confusion_table, read_predictions
 from fermoe.training.runs import FinishedRun
 
@@ -70,4 +70,4 @@ def _intervals(run: FinishedRun, split: str) -> dict[str, Any]:
     return {f"{name}_{end}": found.at[metric, end] for metric, name in columns.items() for end in ("low", "high")}
 
 
-TABLE = Table("accuracy", COLUMNS, lambda study, _: accuracy_table(study.runs))
+TABLE = Table("accuracy", COLUMNS, lambda study, _: accuracy_table(study.runs), drawn=MEASURES)

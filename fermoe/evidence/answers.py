@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fermoe import seeds
+from fermoe.evidence.answers_on_budgets import budgets
 from fermoe.evidence.answers_on_runs import accuracy, data, leaks, model, selection, training
 from fermoe.evidence.findings import (
     Finding,
@@ -45,6 +46,7 @@ PARTS = {
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "the ResNet"}
 MIXTURES = {"cnn": "on extractor 1", "expression": "on the fusion"}
 NO_SEEDS = "from the same seeds"
+NO_BUDGETS = f"Not asked: the study has no trainings of wider or deeper ResNets {NO_SEEDS}."
 
 
 def _network(variant: str) -> str:
@@ -119,8 +121,8 @@ def parts(tables: Tables) -> str:
         mine = findings(comparison(tables, "variant", "full", variant), -1).get("accuracy")
         if mine is not None:
             found.append((mine.outcome, f"{part.partition(',')[0]} ({mine.text()} points)"))
-    said = f" Of the parts: {grouped(found, _PARTS_SAID)}." if found else ""
-    return leading_question(tables) + said
+    said = f"Of the parts: {grouped(found, _PARTS_SAID)}." if found else ""
+    return " ".join(filter(None, [leading_question(tables), budgets(tables), said]))
 
 
 def cropping(tables: Tables) -> str:
@@ -331,6 +333,7 @@ def verdicts(tables: Tables) -> str:
 
 QUESTIONS: Mapping[str, Callable[[Tables], str]] = {
     "Does the hybrid beat its own backbone?": leading_question,
+    "Does it beat a ResNet that costs as much?": lambda tables: budgets(tables) or NO_BUDGETS,
     "Do the mixtures of experts help?": mixtures,
     "Is a trained gate better than an untrained one?": trained_gate,
     "Do the large kernels help?": large_kernels,

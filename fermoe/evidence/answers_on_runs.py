@@ -7,8 +7,10 @@ import pandas as pd
 from fermoe import seeds
 from fermoe.evidence.findings import (
     Outcome,
+    by_measures,
     counted,
     dataset_title,
+    findings,
     full_network,
     listed,
     over_seeds,
@@ -136,3 +138,15 @@ def training(tables: Tables) -> str:
         said = f"{len(early)} of {counted(len(rows), 'training')} stopped early, {when}."
     more = ": more epochs might have helped" if last else ""
     return f"{said} In {last} the last epoch was the best{more}."
+
+
+def beside(tables: Tables) -> str:
+    """How does the full network do beside other models? Nothing where none stands beside it."""
+    columns = ("other", "test_images", "measure", "seeds", "images", "difference", "crossed_low", "crossed_high")
+    table = rows_of(tables, "beside", *columns, "p_crossed_holm", "p_equal", "detectable")
+    sentences = []
+    for other, rows in table[table["test_images"] == "all"].groupby("other", sort=True):
+        # findings() reads comparisons of two networks; here the network's advantage is minus the other's.
+        found = findings(rows, -1)
+        sentences.append(f"Beside {other} the full network is {by_measures(found)}.")
+    return " ".join(sentences)

@@ -16,9 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fermoe.errors import UserError
-from fermoe.evidence.gates import Agreement, agreement, class_by_expert, gate_rows
-from fermoe.evidence.interventions import Answers, accuracy_drops, ask, open_mixtures
+from fermoe.evidence.gates import Agreement, agreement, class_by_expert, gate_entropy, gate_rows
+from fermoe.evidence.interventions import BOTH, Answers, accuracy_drops, ask, open_mixtures
 from fermoe.evidence.table import Table
+from fermoe.files import reading_arrays
 from fermoe.seeds import mean_over_seeds, welch
 from fermoe.training.inference import open_runs
 from fermoe.training.predictions import class_names, gates_of
@@ -86,6 +87,8 @@ def pack(answers: Mapping[str, Answers]) -> dict[str, NDArray[Any]]:
     for i, found in enumerate(answers.values()):
         names = [f"{mixture}/{change}/{'' if expert is None else expert}" for mixture, change, expert in found.changes]
         arrays |= {f"changes_{i}": np.array(names, dtype=np.str_), f"correct_{i}": found.correct}
+        arrays |= {f"information_{i}_{mixture}": values for mixture, values in found.information.items()}
+        arrays |= {f"similarity_{i}_{mixture}": values for mixture, values in found.similarity.items()}
     return arrays
 
 
@@ -98,7 +101,11 @@ def unpack(content: Mapping[str, NDArray[Any]]) -> dict[str, Answers]:
         correct = content[f"correct_{i}"]
         if correct.dtype != bool or correct.shape[:1] != (len(changes),) or correct.ndim != 2:
             raise ValueError("its parts do not fit together")
-        found[run] = Answers(changes, correct)
+        information, similarity = (
+            {name.removeprefix(start): content[name] for name in content if name.startswith(start)}
+            for start in (f"information_{i}_", f"similarity_{i}_")
+        )
+        found[run] = Answers(changes, correct, information, similarity)
     return found
 
 
@@ -121,10 +128,68 @@ def expert_table(
         start = {**run.key, "run": run.name}
         for mixture, gates in gates_of(run.predictions).items():
             found = gate_rows(gates, run.predictions["label"], rng, permutations)
+            found += _beyond_gates(answers[run.name], mixture)
             rows += [{**start, "mixture": mixture, **row} for row in found]
         rows += [{**start, **drop.row()} for drop in accuracy_drops(answers[run.name], rng)]
+        rows += [{**start, **row} for row in (*_coupling(run), *_saturation(run))]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"expert": "Int64", "p_value": float})
     return table.sort_values([*KEY, "run"], kind="stable", ignore_index=True)
+
+
+def _beyond_gates(answers: Answers, mixture: str) -> list[dict[str, Any]]:
+    """What random linear gates tell about the class, and how alike the experts' outputs are (off the diagonal)."""
+    rows: list[dict[str, Any]] = []
+    asked = {"images": answers.correct.shape[1]}
+    if mixture in answers.information:
+        values = answers.information[mixture]
+        high = float(np.quantile(values, 0.95))
+        rows.append({"measure": "random_gate_information", "value": float(values.mean()), "ci_high": high, **asked})
+    if mixture in answers.similarity:
+        table = answers.similarity[mixture]
+        apart = table[~np.eye(len(table), dtype=bool)]
+        rows.append({"measure": "expert_similarity", "value": float(apart.mean()), **asked})
+    return rows
+
+
+def _coupling(run: FinishedRun) -> list[dict[str, Any]]:
+    """How far the two mixtures sort the images alike (`Agreement.adjusted_information`); nothing for one mixture."""
+    gates = list(gates_of(run.predictions).values())
+    if len(gates) < 2:
+        return []
+    value = agreement(*(one.argmax(axis=1) for one in gates)).adjusted_information
+    return [{"mixture": BOTH, "measure": "coupling", "value": value, "images": len(gates[0])}]
+
+
+SATURATED = 0.99
+"""A gate that gives one expert more than this has made up its mind."""
+
+
+def saturation(run: FinishedRun) -> pd.DataFrame:
+    """How the gates settle while the run trains, from its epochs.npz; empty where that does not hold gates.
+
+    One row per epoch and mixture: epoch, mixture, entropy (mean over the validation images, logarithm to base E),
+    saturated (the share of images whose largest gate exceeds `SATURATED`), images.
+    """
+    kept, rows = run.directory / "epochs.npz", []
+    if kept.exists():
+        with reading_arrays(kept, fix="run its study again to train it") as arrays:
+            for name in sorted(name for name in arrays if name.startswith("gates_")):
+                for epoch, gates in enumerate(arrays[name].astype(float) / 255, 1):
+                    shares = gates / gates.sum(axis=1, keepdims=True)
+                    entropy, top = float(gate_entropy(shares).mean()), float((shares.max(axis=1) > SATURATED).mean())
+                    rows.append((epoch, name.removeprefix("gates_"), entropy, top, len(gates)))
+    return pd.DataFrame(rows, columns=["epoch", "mixture", "entropy", "saturated", "images"])
+
+
+def _saturation(run: FinishedRun) -> list[dict[str, Any]]:
+    """The first and the last epoch of `saturation`."""
+    rows = []
+    for mixture, epochs in saturation(run).groupby("mixture", sort=True):
+        for which, row in (("first", epochs.iloc[0]), ("last", epochs.iloc[-1])):
+            for name in ("entropy", "saturated"):
+                measured = {"measure": f"{which}_epoch_{name}", "value": float(row[name]), "images": row["images"]}
+                rows.append({"mixture": mixture, **measured})
+    return rows
 
 
 def _build(study: StudyResults, answers: Mapping[str, Answers]) -> pd.DataFrame | None:
@@ -134,7 +199,7 @@ def _build(study: StudyResults, answers: Mapping[str, Answers]) -> pd.DataFrame 
     return expert_table(study.runs, answers, analysis["parameters"]["permutations"], analysis["parameters"]["seed"])
 
 
-TABLE = Table("experts", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda answers: answers)
+TABLE = Table("experts", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda answers: answers, drawn=("value",))
 
 
 def seed_agreement(runs: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts are loaded when they are first used
 import torch
 from numpy.typing import NDArray
-from scipy import integrate, stats
 from torch import Tensor
 
 from fermoe.evidence.maps import Floats, TargetLayer, enlarge, is_empty, layer_maps, redrawn
@@ -99,7 +99,7 @@ class Removal:
         """
         curves = self.correct if accuracy else self.probability
         between = curves[control].astype(float) - curves[SALIENT]
-        return integrate.trapezoid(between, np.array([0, *REMOVED]), axis=0) / REMOVED[-1]
+        return scipy.integrate.trapezoid(between, np.array([0, *REMOVED]), axis=0) / REMOVED[-1]
 
 
 def removal(
@@ -166,7 +166,7 @@ def removal_table(result: Removal, rng: np.random.Generator, resamples: int = 10
 def rank_correlation(one: Floats, other: Floats) -> Floats:
     """Spearman's correlation of each pair of maps (N, S, S) over their pixels: (N,); NaN where one is constant."""
     n, height, width = one.shape
-    ranks = [stats.rankdata(maps.reshape(n, height * width), axis=1) for maps in (one, other)]
+    ranks = [scipy.stats.rankdata(maps.reshape(n, height * width), axis=1) for maps in (one, other)]
     first, second = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     scale = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
     return np.divide((first * second).sum(axis=1), scale, out=np.full(len(scale), np.nan), where=scale > 0)

@@ -11,10 +11,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
-from sklearn.metrics import adjusted_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 
 from fermoe.stats import mean_interval, wilson_interval
 
@@ -56,7 +54,7 @@ def gate_entropy(gates: ArrayLike) -> Floats:
     """Entropy of each image's gates with logarithms to base E: (N,), 0 for one expert, 1 for all alike."""
     array = _gates(gates)
     # Adding 0 turns the −0 of a certain gate into 0.
-    return np.asarray(stats.entropy(array, axis=1)) / math.log(array.shape[1]) + 0.0
+    return np.asarray(scipy.stats.entropy(array, axis=1)) / math.log(array.shape[1]) + 0.0
 
 
 def gate_margin(gates: ArrayLike) -> Floats:
@@ -101,6 +99,8 @@ def _counts(first: ArrayLike, second: ArrayLike) -> NDArray[np.int64]:
     one, other = np.asarray(first), np.asarray(second)
     if one.ndim != 1 or one.shape != other.shape or one.size == 0:
         raise ValueError(f"both must be vectors over the same images, not {one.shape} and {other.shape}")
+    from sklearn.metrics.cluster import contingency_matrix  # here: it takes half a second
+
     return np.asarray(contingency_matrix(one, other))
 
 
@@ -138,7 +138,7 @@ def mutual_information_test(
     table counts as one of the permutations, so p is never 0 (Phipson & Smyth 2010).
     """
     counts = _counts(labels, choice)
-    drawn = stats.random_table(counts.sum(axis=1), counts.sum(axis=0)).rvs(permutations, random_state=rng)
+    drawn = scipy.stats.random_table(counts.sum(axis=1), counts.sum(axis=0)).rvs(permutations, random_state=rng)
     null = np.maximum(_information(np.asarray(drawn)), 0)
     value = mutual_information(labels, choice)
     # Equal tables with their cells added in another order are equal.
@@ -168,9 +168,11 @@ def agreement(first: ArrayLike, second: ArrayLike) -> Agreement:
     joint = _counts(first, second) / np.size(first)
 
     def matched(table: Floats) -> float:
-        return float(table[optimize.linear_sum_assignment(table, maximize=True)].sum())
+        return float(table[scipy.optimize.linear_sum_assignment(table, maximize=True)].sum())
 
     unrelated = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    from sklearn.metrics import adjusted_mutual_info_score
+
     information = float(adjusted_mutual_info_score(np.asarray(first), np.asarray(second)))
     return Agreement(information, matched(joint), matched(unrelated))
 

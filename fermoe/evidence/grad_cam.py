@@ -51,7 +51,7 @@ from fermoe.evidence.table import Table
 from fermoe.network.model import ExpressNetMoE
 from fermoe.network.variants import VARIANTS
 from fermoe.stats import mean_interval
-from fermoe.training.inference import TrainedRun
+from fermoe.training.inference import TrainedRun, open_runs
 from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults, main_setting
 
 COLUMNS = (
@@ -115,6 +115,13 @@ class Evidence:
     def maps(self) -> Floats:
         """The cells as maps of the picture: (N, S, S)."""
         return enlarge(self.cells, self.layer.centres, self.size)
+
+
+def explain_runs(
+    runs: Sequence[FinishedRun], root: str | None, images: int | None, seed: int, removals: int
+) -> list[Evidence]:
+    """`explain_run` of every run, whose data lie in `root`."""
+    return [item for trained in open_runs(runs, root) for item in explain_run(trained, images, seed, removals)]
 
 
 def explain_run(
@@ -264,7 +271,14 @@ def _build(study: StudyResults, evidence: Sequence[Evidence]) -> pd.DataFrame | 
 
 
 TABLE = Table(
-    "grad_cam", COLUMNS, _build, NOTEBOOK, pack, unpack, runs=lambda evidence: {item.run["run"] for item in evidence}
+    "grad_cam",
+    COLUMNS,
+    _build,
+    NOTEBOOK,
+    pack,
+    unpack,
+    runs=lambda evidence: {item.run["run"] for item in evidence},
+    drawn=("value",),
 )
 
 

@@ -9,16 +9,18 @@ exception: the weights of the rest stay as they are, since the paper's code does
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fermoe.errors import UserError
+from fermoe.evidence.gates import mutual_information
 from fermoe.network.mixture import MixtureOfExperts
 from fermoe.network.model import ExpressNetMoE
 from fermoe.stats import paired_difference, wilson_interval
@@ -26,6 +28,9 @@ from fermoe.training.inference import TrainedRun
 
 BOTH = "both"
 """The name of a change made in all mixtures at once."""
+
+RANDOM_GATES = 50
+"""Random linear gates that a trained one is compared with."""
 
 SHUFFLES = 10
 """Permutations of the images that shuffled gates are averaged over, so that no single one decides."""
@@ -137,11 +142,15 @@ class Answers:
     """Which images (N,) a network classifies correctly, unchanged and under every change of its gates.
 
     `changes` names mixture, measure and expert of each row of `correct` (K, N): first "unchanged_accuracy", then the
-    changes. Rows of the same name are repetitions.
+    changes. Rows of the same name are repetitions. By mixture, empty in answers of earlier versions: `information`
+    (R,), what the choice of random linear gates on the same features tells about the class (`random_information`), and
+    `similarity` (E, E), how alike the experts' outputs are (`output_similarity`).
     """
 
     changes: tuple[tuple[str, str, int | None], ...]
     correct: NDArray[np.bool_]
+    information: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    similarity: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def ask(mixtures: Mixtures, rng: np.random.Generator) -> Answers:
@@ -170,7 +179,41 @@ def ask(mixtures: Mixtures, rng: np.random.Generator) -> Answers:
         for order in orders:
             change(where, "shuffled_gates_drop", None, partial(shuffle, order=order))
         change(where, "uniform_gates_drop", None, uniform)
-    return Answers(tuple(changes), np.stack(correct))
+    inputs = {name: x.float().cpu().numpy() for name, x in mixtures.inputs.items()}
+    information = {
+        name: random_information(x, mixtures.labels, mixtures.weights[name].shape[1], rng) for name, x in inputs.items()
+    }
+    similarity = {name: output_similarity(mixture(mixtures.model, name), x) for name, x in mixtures.inputs.items()}
+    return Answers(tuple(changes), np.stack(correct), information, similarity)
+
+
+def random_information(
+    features: NDArray[np.floating], labels: NDArray[np.int64], experts: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Mutual information, in bits, of the class with the first choice of `RANDOM_GATES` random linear gates: (R,).
+
+    A linear gate on features (N, D) that tell classes apart tells them apart as well, though nobody trained it: that is
+    what specialisation has to exceed. Features are standardised, so that no gate is decided by one of them, and the
+    weights are normal; a gate has no bias.
+    """
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    choices = ((scaled @ rng.standard_normal((features.shape[1], experts))).argmax(axis=1) for _ in range(RANDOM_GATES))
+    return np.array([mutual_information(labels, choice) for choice in choices])
+
+
+@torch.inference_mode()
+def output_similarity(mixture: MixtureOfExperts, x: Tensor) -> NDArray[np.float64]:
+    """Mean cosine between the outputs of every two experts for the same images x (N, D): (E, E), 1 on the diagonal.
+
+    An expert that puts out nothing for an image has no direction there; such images are left out of its means.
+    """
+    outputs = torch.stack([F.relu(expert(x)) for expert in mixture.experts], 1).double()  # (N, E, D)
+    length = outputs.norm(dim=2, keepdim=True)
+    unit = outputs / length.clamp_min(1e-12)
+    there = (length[..., 0] > 0).double()  # (N, E)
+    pairs = torch.einsum("ne,nf->ef", there, there).clamp_min(1)
+    return (torch.einsum("ned,nfd->ef", unit, unit) / pairs).cpu().numpy()
 
 
 def accuracy_drops(answers: Answers, rng: np.random.Generator) -> list[Drop]:

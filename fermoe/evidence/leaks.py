@@ -120,4 +120,4 @@ def _build(study: StudyResults, answers: None) -> pd.DataFrame | None:
 
 
 LEAKED_IMAGES = Table("leaked_images", ("image", "kind"), None, notebook="01_data")
-TABLE = Table("leaks", COLUMNS, _build)
+TABLE = Table("leaks", COLUMNS, _build, drawn=("difference", "standardised"))

@@ -10,6 +10,7 @@ import functools
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,29 @@ from numpy.typing import NDArray
 
 from fermoe import metrics, seeds, stats
 from fermoe.training.predictions import class_names
-from fermoe.training.runs import FinishedRun
 
 RESAMPLES = 2000
 Floats = NDArray[np.float64]
+
+
+class Answered(Protocol):
+    """What is measured: a name, and a model's answers on test images."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def predictions(self) -> pd.DataFrame: ...
+
+    @property
+    def correct(self) -> pd.Series: ...
+
+
+class Tested(Protocol):
+    """Answers on test images."""
+
+    @property
+    def predictions(self) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +66,7 @@ class Difference:
     over_seeds: seeds.Effect  # trainings drawn, the images fixed
 
 
-def same_images(runs: Sequence[FinishedRun]) -> bool:
+def same_images(runs: Sequence[Tested]) -> bool:
     """Whether the runs were tested on the same images in the same order, with the same labels."""
     first = runs[0].predictions[["image", "label"]]
     return all(first.equals(run.predictions[["image", "label"]]) for run in runs[1:])
@@ -59,7 +79,7 @@ class Resampler:
         self.resamples = resamples
         self._measured: dict[str, Measured] = {}
 
-    def measured(self, run: FinishedRun) -> Measured:
+    def measured(self, run: Answered) -> Measured:
         if run.name not in self._measured:
             table, names = run.predictions, class_names(run.predictions)
             labels, predicted = table["label"].to_numpy(), table["predicted"].to_numpy()
@@ -73,14 +93,14 @@ class Resampler:
             )
         return self._measured[run.name]
 
-    def drawn(self, runs: Sequence[FinishedRun], measure: str) -> seeds.Drawn:
+    def drawn(self, runs: Sequence[Answered], measure: str) -> seeds.Drawn:
         """One measure of several trainings, for `seeds.crossed`."""
         found = [self.measured(run) for run in runs]
         at = found[0].names.index(measure)
         return seeds.Drawn(np.array([m.values[at] for m in found]), np.stack([m.replicates[:, at] for m in found], 1))
 
     def differences(
-        self, baseline: Sequence[FinishedRun], alternative: Sequence[FinishedRun], paired: bool = False
+        self, baseline: Sequence[Answered], alternative: Sequence[Answered], paired: bool = False
     ) -> Iterator[Difference]:
         """Alternative − baseline by every measure, each a mean over trainings; all on the same test images.
 
@@ -117,7 +137,7 @@ class Resampler:
                 seeds.welch(one_side.values, other_side.values, paired),
             )
 
-    def _swapped(self, baseline: Sequence[FinishedRun], alternative: Sequence[FinishedRun]) -> Floats:
+    def _swapped(self, baseline: Sequence[Answered], alternative: Sequence[Answered]) -> Floats:
         """Every measure's difference where the two sides exchange their answers on random images: (R, M)."""
         table, count = baseline[0].predictions, len(class_names(baseline[0].predictions))
         flips = _flips(_identity(table), len(table), self.resamples)

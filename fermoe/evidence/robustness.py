@@ -373,4 +373,5 @@ MEANS = Table(
     pack,
     unpack,
     runs=lambda outcomes: outcomes.runs,
+    drawn=("difference",),
 )

@@ -127,4 +127,4 @@ def selection_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-TABLE = Table("selection", COLUMNS, lambda study, _: selection_table(study.runs))
+TABLE = Table("selection", COLUMNS, lambda study, _: selection_table(study.runs), drawn=("optimism",))

@@ -28,7 +28,8 @@ class Table:
     `build(study, answers)` gives the rows, or None where the study lacks what they need; `answers` is None for a table
     that needs no network. `build` None: a table about the data alone, which `notebook` writes while it looks at them.
     For a table that needs networks, `notebook` is where they answer, `pack` and `unpack` turn their answers into named
-    arrays and back, and `runs` names the runs that they are of.
+    arrays and back, and `runs` names the runs that they are of. `drawn` are the columns that another training changes:
+    between two studies they are judged against the spread of seeds.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Table:
     pack: Callable[[Any], Mapping[str, np.ndarray]] | None = None
     unpack: Callable[[Mapping[str, np.ndarray]], Any] | None = None
     runs: Callable[[Any], Iterable[str]] | None = None
+    drawn: tuple[str, ...] = ()
 
     def keep(self, directory: str | Path, answers: Any) -> None:
         """Keep what networks answered in the folder of the analysis that asked them, in one compressed file."""
@@ -53,6 +55,15 @@ class Table:
         assert self.unpack is not None, f"{self.name}.csv needs no answers"
         with reading_arrays(Path(directory) / ANSWERS, fix=f"run notebook {self.notebook} again") as arrays:
             return self.unpack(arrays)
+
+    def answers(self, study: StudyResults, ask: Callable[[], Any], anew: bool) -> Any:
+        """What networks answer: `ask`ed `anew`, or as the study keeps it where its answers are of its own runs."""
+        directory = study.folder / "runs" / self.notebook
+        if not anew and (directory / ANSWERS).exists():
+            kept = self.kept(directory)
+            if self.runs is None or set(self.runs(kept)) <= {run.name for run in study.runs}:
+                return kept
+        return ask()
 
     def rebuild(self, study: StudyResults) -> pd.DataFrame | None:
         """The table from what the study has; None where that is not enough.

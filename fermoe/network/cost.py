@@ -19,7 +19,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from fermoe.errors import UserError
 from fermoe.network.large_kernel import direct_conv2d, fast_length, fft_conv2d, same_padding
@@ -32,6 +31,8 @@ def block_macs(config: ModelConfig) -> dict[str, float]:
     """Multiply-accumulates for one image, forward, per block that has any, convolutions computed directly."""
     model = _on_meta(replace(config, convolution="direct")).eval()
     images = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
+    from torch.utils.flop_counter import FlopCounterMode  # here: it takes a third of a second, and few need it
+
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model(images)

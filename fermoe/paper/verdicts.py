@@ -1,7 +1,9 @@
 """What every rule is made of: verdicts, the rows of a study's tables, and how they are cited.
 
 A benchmark number can only be decided by the paper's network, started from the paper's weights, on the paper's data.
-What other runs show is a mechanism, reported as such. What is missing gives "not tested" and the way to get it.
+A claim about how the network works can also be decided by a scale model on the paper's data; the verdict then says so
+(its scope). What drawn faces show is a mechanism and decides nothing. What is missing gives "not tested" and the
+way to get it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from fermoe.paper import published
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested"
+
+PAPER_NETWORK, SCALE_MODEL, PUBLISHED_FIGURES = "the paper's network", "scale model", "published figures"
 
 MIN_SEEDS = seeds.MIN_SEEDS
 PAPER_WEIGHTS = "vggface2"
@@ -37,11 +41,15 @@ Tables = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of the four verdicts, one sentence with the numbers, and the table rows behind it."""
+    """One of the four verdicts, one sentence with the numbers, the table rows behind it, and what it holds for.
+
+    `scope` is one of `PAPER_NETWORK`, `SCALE_MODEL` and `PUBLISHED_FIGURES`, or "" where nothing is decided.
+    """
 
     verdict: str
     reason: str
     evidence: str = ""
+    scope: str = ""
 
 
 def table_of(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
@@ -123,23 +131,23 @@ def by_setting(
     """Apply `rule` to the rows of each setting; the verdict is theirs if they agree, else inconclusive.
 
     `setting` names the columns that no two trainings may differ in to be taken together, dataset and protocol first.
-    Only the paper's network on the datasets in `only` counts; what the others say is reported as mechanism, and what
-    drawn faces or a stranger's folder say leaves the claim untested.
+    Only the paper's network on the datasets in `only` counts, or, without any of its trainings, its scale models on
+    these; what drawn faces or a stranger's folder say is reported as mechanism and leaves the claim untested.
     """
     if rows.empty:
         return Verdict(NOT_TESTED, missing)
     column = "runs" if "runs" in rows else "run"
-    verdicts, texts, mechanism, real = [], [], [], False
+    verdicts, texts, scaled, mechanism = [], [], [], []
     for key, group in rows.groupby(list(setting), sort=True, dropna=False):
         verdict, text = rule(group)
         named = {name: value for name, value in zip(setting, key, strict=True) if isinstance(value, str) and value}
         dataset, protocol = named["dataset"], named["protocol"]
         place = _place(**named)
         lacking = shortfall(tables, dataset, protocol, run_names(group[column]) if column in group else [])
-        if dataset not in only:
+        if lacking and dataset in only and verdict != NOT_TESTED:
+            scaled.append((verdict, f"{place} ({lacking}): {text}"))
+        elif dataset not in only or lacking:
             lacking = lacking or "another dataset than the claim's"
-        if lacking:
-            real |= dataset in published.TITLES and verdict != NOT_TESTED
             mechanism.append(f"{place} ({lacking}; rule alone: {verdict}): {text}")
         elif verdict != NOT_TESTED:
             verdicts.append(verdict)
@@ -148,13 +156,16 @@ def by_setting(
             texts.append(f"{place}: not tested, {text}")
     evidence = cite(file, rows, column)
     if verdicts:
-        agreed = verdicts[0] if len(set(verdicts)) == 1 else INCONCLUSIVE
-        return Verdict(agreed, "; ".join(texts), evidence)
-    said = "; ".join(texts + mechanism)
-    if len(only) == 1 or not real:
-        lead = f"{missing}; " if len(only) == 1 else ""  # which dataset would decide
-        return Verdict(NOT_TESTED, f"{lead}mechanism only: {said}" if mechanism else said, evidence)
-    return Verdict(INCONCLUSIVE, f"mechanism only: {said}", evidence)
+        return Verdict(_agreed(verdicts), "; ".join(texts), evidence, PAPER_NETWORK)
+    if scaled:
+        said = "; ".join(text for _, text in scaled)
+        return Verdict(_agreed([v for v, _ in scaled]), f"on a scale model: {said}", evidence, SCALE_MODEL)
+    said, lead = "; ".join(texts + mechanism), f"{missing}; " if len(only) == 1 else ""  # which dataset would decide
+    return Verdict(NOT_TESTED, f"{lead}mechanism only: {said}" if mechanism else said, evidence)
+
+
+def _agreed(verdicts: Sequence[str]) -> str:
+    return verdicts[0] if len(set(verdicts)) == 1 else INCONCLUSIVE
 
 
 def _place(dataset: str, protocol: str, twins: str = "", crop: str = "", test_crop: str = "", **more: str) -> str:
@@ -175,7 +186,8 @@ def shortfall(tables: Tables, dataset: str, protocol: str, runs: Sequence[str]) 
     if used.empty:
         return "accuracy.csv does not say which network was trained"
     if (used["model"] != "paper").any():
-        return "the miniature network"
+        models = sorted({str(name).removeprefix("first_") for name in used["model"]} - {"paper"})
+        return f"the {' and '.join(models)} network"
     if not used["initial_weights"].astype(str).str.startswith(PAPER_WEIGHTS).all():
         return "initial weights other than VGGFace2's"
     return ""

@@ -57,11 +57,37 @@ def plot_seeds(
     return ax
 
 
-def plot_cost(table: pd.DataFrame, ax: Axes | None = None, title: str = "Accuracy against cost") -> Axes:
-    """Mean accuracy against multiply-adds per image, one point per variant; `table` is of `ablation.costs`."""
+COSTS = {
+    "mmac": "Multiply-adds per image (millions)",
+    "ms_per_image": "Training time per image (ms, this study's machine)",
+    "parameters": "Parameters",
+}
+"""What a network can cost, by the column of `ablation.costs`."""
+
+
+def plot_cost(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "Accuracy against cost",
+    measure: str = "accuracy",
+    cost: str = "mmac",
+) -> Axes:
+    """What is reached against what it costs, one point per variant with its interval, ResNets alone joined by a line.
+
+    `table` is of `ablation.costs`, `measure` one of `MEASURES`, `cost` one of `COSTS`. Above the line: more than a
+    ResNet of that cost reaches.
+    """
     ax = style.axes_or_new(ax, (7.4, 4.2))
-    for row in style.in_order(table, "variant").itertuples():
-        mark, colour = style.variant_marker(row.variant), style.variant_colour(row.variant)
-        ax.plot(row.mmac, 100 * row.accuracy, mark, color=colour, ms=9, label=style.variant_name(row.variant))
+    resnets = table[table["variant"].str.startswith("backbone")].sort_values(cost)
+    if len(resnets) > 1:
+        ax.plot(resnets[cost], 100 * resnets[measure], color="0.6", lw=1, zorder=0, label="_joined")
+    for row in style.in_order(table, "variant").to_dict("records"):
+        mark, colour = style.variant_marker(row["variant"]), style.variant_colour(row["variant"])
+        value = 100 * row[measure]
+        ends = [[value - 100 * row[f"{measure}_low"]], [100 * row[f"{measure}_high"] - value]]
+        name = style.variant_name(row["variant"])
+        ax.plot(row[cost], value, mark, color=colour, ms=8, label=name)
+        ax.errorbar(row[cost], value, yerr=ends, fmt="none", ecolor=colour, capsize=3)
     style.legend_outside(ax)
-    return style.finish(ax, title, "Multiply-adds per image (millions)", "Mean accuracy (%)")
+    name = style.measure_name(measure)
+    return style.finish(ax, title, COSTS[cost], f"{name[0].upper()}{name[1:]} (%)")

@@ -1,30 +1,41 @@
-"""A study's runs as one small file that a repository can keep: predictions and results, no weights, no pictures.
+"""A study's runs as one small file that a repository can keep: predictions and results, no pictures.
 
-From `results/<study>/runs.tar.xz` every table can be rebuilt without training anything.
+From `results/<study>/runs.tar.xz` every table can be rebuilt and every notebook read without training anything. Weights
+stay behind, but for those of the one network that stands for the study where something is computed anew. What other
+models answered on the test images is a file of its own beside it: adding one leaves the large file as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import lzma
 import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fermoe.errors import UserError
 from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
-from fermoe.training.runs import study_listing
+from fermoe.training.foreign import foreign_runs
+from fermoe.training.runs import FinishedRun, example_runs, finished_runs, study_listing
 
-NAME = "runs.tar.xz"
+NAME, BESIDE = "runs.tar.xz", "beside.tar.xz"
 
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
 KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epochs.npz", ANSWERS)
+WEIGHTS = "best.safetensors"
+PART = 40  # trainings in one archive
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 
 def pack(study: str | Path) -> Path:
-    """Write `runs.tar.xz` from the study's finished runs: the same runs give the same bytes. Returns its path.
+    """Write the study's finished runs into `runs.tar.xz`: the same runs give the same bytes. Returns its path.
+
+    With more than `PART` trainings each seed is a file of its own, `runs-seed0.tar.xz` and so on, beside that of the
+    analyses: seeds that are added later leave the files of the others as they are.
 
     Raises:
         UserError: there is no finished run.
@@ -34,15 +45,48 @@ def pack(study: str | Path) -> Path:
     runs = [name for name in sorted(listing.get("runs", [])) if (folder / "runs" / name / "result.json").exists()]
     if not runs:
         raise UserError("no finished run to pack", where=folder, fix="run the study first: fermoe study NAME")
-    with atomic(folder / NAME) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
-        _add(tar, "runs/study.json", json.dumps(listing, indent=1).encode())
+    trained = finished_runs(folder)
+    # Of the audited protocol, if it was run: the published one chose its epoch on the test images.
+    examples = sorted(example_runs(trained), key=lambda run: run.config.protocol)[:1]
+    seeds = {run.directory.name: run.config.seed for run in trained} if len(trained) > PART else {}
+    parts: dict[str, list[str]] = {NAME: []}
+    for run in runs:
+        parts.setdefault(f"runs-seed{seeds[run]}.tar.xz" if run in seeds else NAME, []).append(run)
+    written = []
+    for part, names in parts.items():
+        head = {"runs/study.json": json.dumps(listing, indent=1).encode()} if part == NAME else {}
+        for example in (run.directory for run in examples if run.directory.name in names):
+            if (example / WEIGHTS).exists():
+                head[f"runs/{example.name}/{WEIGHTS}"] = (example / WEIGHTS).read_bytes()
+        written.append(_write(folder / part, names, head))
+    for path in set(folder.glob("runs*.tar.xz")) - set(written):
+        path.unlink()  # of an earlier division
+    return folder / NAME
+
+
+def packs(study: Path) -> list[Path]:
+    """The archives of a study, those of its own runs first."""
+    return [*sorted(study.glob("runs*.tar.xz")), *study.glob(BESIDE)]
+
+
+def pack_beside(study: str | Path) -> Path | None:
+    """Write `beside.tar.xz` from what other models answered, as `pack` does; None where there is no other model."""
+    folder = Path(study)
+    others = [run.directory.name for run in foreign_runs(folder)]
+    return _write(folder / BESIDE, others, {}) if others else None
+
+
+def _write(path: Path, runs: Sequence[str], head: dict[str, bytes]) -> Path:
+    with atomic(path) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
+        for name, content in head.items():
+            _add(tar, name, content)
         # File by file, so that the image names of all predictions lie side by side and pack to nearly nothing.
         for kept in KEPT:
             for run in runs:
-                path = folder / "runs" / run / kept
-                if path.exists():
-                    _add(tar, f"runs/{run}/{kept}", path.read_bytes())
-    return folder / NAME
+                file = path.parent / "runs" / run / kept
+                if file.exists():
+                    _add(tar, f"runs/{run}/{kept}", file.read_bytes())
+    return path
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -52,25 +96,32 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def unpack(study: str | Path) -> int:
-    """Restore the runs of `runs.tar.xz` that are not there; returns how many files were written.
+def unpack(study: str | Path, into: Path | None = None) -> int:
+    """Restore the runs of a study's `packs` that are not there; returns how many files were written.
 
-    A run that is there is left as it is, whole or not. Only plain files of the expected names are taken.
+    A run that is there is left as it is, whole or not. Only plain files of the expected names are taken. `into`:
+    another folder than the study's own.
 
     Raises:
-        UserError: there is no archive, or it is damaged or holds something else.
+        UserError: there is no archive, or one is damaged or holds something else.
     """
     folder = Path(study)
-    path, written = folder / NAME, 0
-    if not path.exists():
-        raise UserError("no packed runs", where=path, fix="run the study first: fermoe study NAME")
-    present = {p.name for p in (folder / "runs").glob("*")}
+    found = packs(folder)
+    if not found:
+        raise UserError("no packed runs", where=folder / NAME, fix="run the study first: fermoe study NAME")
+    target = into or folder
+    present = {p.name for p in (target / "runs").glob("*")}
+    return sum(_restore(path, target, present) for path in found)
+
+
+def _restore(path: Path, folder: Path, present: set[str]) -> int:
+    written = 0
     try:
         with tarfile.open(path, "r:xz") as tar:
             for member in tar:
                 parts = Path(member.name).parts
                 run = parts[1] if len(parts) == 3 else ""
-                expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in KEPT)
+                expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in (*KEPT, WEIGHTS))
                 if not (member.isfile() and parts[:1] == ("runs",) and ".." not in parts and expected):
                     raise UserError(f"'{member.name}' does not belong there", where=path, fix="get the file again")
                 if member.size > LARGEST:
@@ -85,3 +136,15 @@ def unpack(study: str | Path) -> int:
     except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
     return written
+
+
+@contextlib.contextmanager
+def runs_at_hand(study: Path) -> Iterator[list[FinishedRun]]:
+    """A study's finished runs: its own, else those of its pack, which is unpacked elsewhere while the block runs."""
+    runs = finished_runs(study)
+    if runs or not (study / NAME).exists():
+        yield runs
+        return
+    with tempfile.TemporaryDirectory(prefix="fermoe-") as folder:
+        unpack(study, Path(folder))
+        yield finished_runs(folder)

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 import pandas as pd
-from tqdm import tqdm
 
 from fermoe.data.arrays import pixels
-from fermoe.data.audit import DatasetReport, check_dataset
 from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.evidence.crops import detection_table
-from fermoe.files import exclusive, extract, results_dir, write_csv, write_json
+from fermoe.files import exclusive, extract, keep_temporary_files_together, results_dir, write_csv, write_json
 from fermoe.network.model import ModelConfig
-from fermoe.study.page import write_index, write_report
+from fermoe.study.changes import refuse_changed
 from fermoe.study.plan import Run, Study, expand, load_study, phases, training_configs, with_inputs
-from fermoe.study.runner import Outcome, Runner, default_workers
+from fermoe.study.progress import Progress
+from fermoe.study.runner import Outcome, Place, Runner, default_workers
+from fermoe.study.slurm import SlurmRunner, slurm_config
 from fermoe.study.tables import TABLES, rebuild_tables
+from fermoe.training.distributed import is_first
 from fermoe.training.feed import load_data
+from fermoe.training.train import train
+
+if TYPE_CHECKING:
+    from fermoe.data.audit import DatasetReport
 
 
 def default_out(study: Study) -> Path:
@@ -43,33 +49,46 @@ def run_study(
     workers: int | None,
     dry_run: bool,
     retry_failed: bool = False,
+    slurm: str | None = None,
+    quiet: bool = False,
 ) -> int:
     """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped.
 
     With `retry_failed` no training is begun but those that failed before; what follows from them is made again.
+    With `slurm` the runs are jobs of a cluster, and it says what they ask for (`fermoe.study.slurm.SlurmConfig`).
+    With `quiet` nothing is said but what failed.
     """
     study = load_study(name, settings)
+    cluster = None if slurm is None else slurm_config(slurm)
     directory = (out or default_out(study)).resolve()
     runs = expand(study, directory)
-    load_dataset(study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options))
+    dataset = load_dataset(
+        study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options)
+    )
     if dry_run:
         _list_runs(runs, directory)
         return 0
     _refuse_occupied(directory, runs)
+    keep_temporary_files_together()
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
+        refuse_changed(dataset, directory / "runs", "give the same files as before, or choose another --out")
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         seconds: dict[str, float] = {}
         try:
+            place: Place
+            if cluster is not None:
+                place = SlurmRunner(directory, cluster, study.threads, study.timeout)
+            else:
+                place = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
             with _timed(seconds, "images"):
-                _prepare_images(study)
-            runner = Runner(workers or default_workers(study.threads), study.threads, study.timeout)
-            click.echo(f"{study.title}: {len(runs)} runs, {runner.workers} at a time, into {_short(directory)}")
-            with tqdm(total=len(runs), desc=study.name, unit="run", dynamic_ncols=True) as bar:
-                outcomes = _execute(runs, directory, runner, bar, retry_failed, seconds)
+                _prepare_images(study, not quiet and sys.stderr.isatty())
+            with Progress(len(runs), study.name, quiet) as progress:
+                progress.say(f"{study.title}: {len(runs)} runs, {place.workers} at a time, into {_short(directory)}")
+                outcomes = _execute(runs, directory, place, retry_failed, seconds, progress)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
-    return _summary(study, outcomes, len(runs), directory, seconds)
+    return _summary(study, outcomes, len(runs), directory, seconds, quiet)
 
 
 def _refuse_occupied(directory: Path, runs: list[Run]) -> None:
@@ -111,46 +130,45 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
         seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - started
 
 
-def _prepare_images(study: Study) -> None:
+def _prepare_images(study: Study, progress: bool) -> None:
     """Crop and decode once, before any run: problems with images surface here, as one line."""
     prepared = set()
     for config in training_configs(study):
         crops = (config.crop, config.test_crop)
         if crops not in prepared:
-            load_data(config)
+            load_data(config, progress=progress)
             prepared.add(crops)
 
 
 def _execute(
     runs: list[Run],
     directory: Path,
-    runner: Runner,
-    bar: tqdm[Any],
-    retry_failed: bool = False,
-    seconds: dict[str, float] | None = None,
+    place: Place,
+    retry_failed: bool,
+    seconds: dict[str, float],
+    progress: Progress,
 ) -> list[Outcome]:
     """Phase by phase; the tables are made anew before a phase that reads them, and at the end.
 
     `seconds` is told how long each phase took, by the clock.
     """
     outcomes: list[Outcome] = []
-    seconds = {} if seconds is None else seconds
     for name, phase in phases(runs).items():
         if name != "trainings":
             with _timed(seconds, "tables"):
-                rebuild_tables(directory, bar.write)
+                rebuild_tables(directory, progress.say)
             phase = with_inputs(phase, runs, directory)
         done = [run for run in phase if run.done]
         todo = [run for run in phase if run not in done]
         if retry_failed and name == "trainings":
             todo = [run for run in todo if run.failure.exists()]
-        bar.update(len(done))
+        progress.found(len(done))
         outcomes += [Outcome(run) for run in done]
         with _timed(seconds, name):
-            outcomes += runner.execute(todo, bar)
+            outcomes += place.execute(todo, progress)
     if not phases(runs)["report"]:  # which changes no table, and before which they were made anew
         with _timed(seconds, "tables"):
-            rebuild_tables(directory)
+            rebuild_tables(directory, progress.say)
     return outcomes
 
 
@@ -166,18 +184,24 @@ def _list_runs(runs: list[Run], directory: Path) -> None:
     click.echo(f"{sum(done.values())} of {len(runs)} runs are done in {directory}")
 
 
-def _summary(study: Study, outcomes: list[Outcome], runs: int, directory: Path, seconds: dict[str, float]) -> int:
+def _summary(
+    study: Study, outcomes: list[Outcome], runs: int, directory: Path, seconds: dict[str, float], quiet: bool
+) -> int:
+    from fermoe.study.page import write_index, write_report  # here: --dry-run does without figures and templates
+
     failed = [outcome for outcome in outcomes if outcome.error]
     fresh = sum(outcome.seconds > 0 and not outcome.error for outcome in outcomes)
-    click.echo(f"\n{len(outcomes) - len(failed)} of {runs} runs done ({fresh} of them now)")
-    click.echo("time: " + ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items()))
+    said = [f"\n{len(outcomes) - len(failed)} of {runs} runs done ({fresh} of them now)"]
+    said += ["time: " + ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items())]
+    said += [f"tables: {_short(directory / 'tables')}"]
+    if (directory / "tables" / "claims.csv").exists():
+        said += [f"report: {_short(write_report(directory, study.title))}"]
+        if directory.parent == results_dir():
+            said += [f"all studies: {_short(write_index()[0])}"]
+    if not quiet:
+        click.echo("\n".join(said))
     for outcome in failed:
         click.echo(f"failed {outcome.run.id}: {outcome.error}", err=True)
-    click.echo(f"tables: {_short(directory / 'tables')}")
-    if (directory / "tables" / "claims.csv").exists():
-        click.echo(f"report: {_short(write_report(directory, study.title))}")
-        if directory.parent == results_dir():
-            click.echo(f"all studies: {_short(write_index()[0])}")
     if not failed:
         return 0
     return 2 if all(outcome.user_error for outcome in failed) else 1
@@ -186,6 +210,23 @@ def _summary(study: Study, outcomes: list[Outcome], runs: int, directory: Path, 
 def _short(path: Path) -> Path:
     """Relative to the working directory where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def train_run(name: str, run: str, settings: Sequence[str], out: Path | None) -> int:
+    """Train one run of a study, under torchrun in several processes; returns the command's exit code.
+
+    Raises:
+        UserError: the study has no such training.
+    """
+    study = load_study(name, settings)
+    configs = {config.run_id: config for config in training_configs(study)}
+    if run not in configs:
+        fix = f"see fermoe study {name} --dry-run, such as {next(iter(configs))}"
+        raise UserError(f"the study has no training '{shortened(run)}'", fix=fix)
+    result = train(configs[run], (out or default_out(study)).resolve() / "runs" / run)
+    if is_first():
+        click.echo(f"{run}: test accuracy {100 * result['metrics']['test']['accuracy']:.1f} %")
+    return 0
 
 
 SHOWN = 5  # of a long list; the count tells the rest
@@ -197,6 +238,8 @@ def check_data(name: str, root: Path | None, skip_unreadable: bool, perceptual: 
     Raises:
         UserError: the dataset cannot be listed, or holds unreadable images and `skip_unreadable` is not set.
     """
+    from fermoe.data.audit import check_dataset
+
     dataset = load_dataset(name, root, skip_unreadable=skip_unreadable)
     report = check_dataset(dataset, perceptual=perceptual)
     bad = [*report.missing, *report.unreadable]
@@ -244,6 +287,8 @@ def _list(title: str, lines: list[str]) -> None:
 
 def crop_data(name: str, root: Path | None, out: Path | None, workers: int | None, skip_unreadable: bool) -> int:
     """Detect every face of a dataset once, print what came of it, write crops.csv and train-test duplicates."""
+    from fermoe.data.audit import check_dataset
+
     dataset = load_dataset(name, root, skip_unreadable=skip_unreadable)
     detections = detect_faces(dataset, workers=workers)
     crops = detection_table(dataset, detections)

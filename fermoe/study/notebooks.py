@@ -2,28 +2,28 @@
 
 python -m fermoe.study.notebooks notebooks/*.ipynb   makes the outputs again that the repository keeps
 
-Little is imported here: every run of a study is a process that begins as a copy of one with this module in it.
+Little is imported here: papermill and nbformat take seconds, which a list of runs does without.
 """
 
 from __future__ import annotations
 
+import ast
 import base64
-import contextlib
-import ctypes
+import json
+import multiprocessing
+import multiprocessing.connection
 import os
 import secrets
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import nbformat
-import papermill
 import yaml
-from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
-from fermoe.files import checkout, notebooks_dir, write_text
+from fermoe.files import checkout, notebooks_dir, temporary_prefix, write_text
 
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; a training is one cell, and a dead kernel is noticed without it
 
@@ -34,6 +34,9 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
     What papermill's own command does, but for the end: the kernel is killed once its last cell is done. Every file is
     whole by then, and taking torch apart politely costs a second or two of each of a study's runs.
     """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     try:
         papermill.execute_notebook(
             notebook,
@@ -44,7 +47,7 @@ def execute(notebook: str, executed: str, parameters: str) -> int:
             progress_bar=False,
             execution_timeout=CELL_TIMEOUT,
             shutdown_kernel="immediate",
-            config=_kernel_config(),
+            config=_kernel_config(Path(executed)),
         )
     except PapermillExecutionError as error:
         print(error, file=sys.stderr)
@@ -56,8 +59,7 @@ def execute_apart(notebook: str, executed: str, parameters: str, log: str, envir
     """`execute` as the whole of a process, in a session of its own; what it and its kernel say goes to the log."""
     if hasattr(os, "setsid"):
         os.setsid()
-    if sys.platform == "linux":
-        _die_with_parent()
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
     os.environ.update(environment)
     with open(log, "wb", buffering=0) as output:
         for stream in (1, 2):
@@ -65,20 +67,29 @@ def execute_apart(notebook: str, executed: str, parameters: str, log: str, envir
     sys.exit(execute(notebook, executed, parameters))
 
 
-def _die_with_parent() -> None:
-    """On Linux, when the study is killed its runs get SIGTERM; their kernels watch for that themselves."""
-    with contextlib.suppress(OSError):
-        ctypes.CDLL("libc.so.6").prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _end_with_the_study() -> None:
+    """When the study is killed its runs get SIGTERM, and their kernels watch for that themselves.
 
-
-def _kernel_config() -> Config:
-    """On Linux the kernel is spoken to over sockets with a name of this process's own, which end with it.
-
-    Kernels that start at once race for free TCP ports.
+    The parent that the system knows is the server they are forked from, which lives for as long as any of them.
     """
-    if sys.platform != "linux":
-        return Config()
-    return Config(KernelManager={"transport": "ipc", "ip": f"@fermoe-{os.getpid()}-{secrets.token_hex(4)}"})
+    if study := multiprocessing.parent_process():
+        multiprocessing.connection.wait([study.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _kernel_config(executed: Path) -> Any:
+    """How the kernel is spoken to: by a file beside the executed notebook, temporary as any other.
+
+    On Linux over sockets with a name of this process's own, which end with it: kernels that start at once race for
+    free TCP ports.
+    """
+    from traitlets.config import Config
+
+    name = f"{temporary_prefix('kernel')}{secrets.token_hex(4)}"
+    manager = {"connection_file": str(executed.with_name(name))}
+    if sys.platform == "linux":
+        manager |= {"transport": "ipc", "ip": f"@fermoe-{os.getpid()}-{secrets.token_hex(4)}"}
+    return Config(KernelManager=manager)
 
 
 def refresh(path: Path) -> None:
@@ -87,6 +98,7 @@ def refresh(path: Path) -> None:
     What a second run would change without meaning is left out (execution times, the kernel's version), so that a diff
     of a notebook is a change of its results. Figures are kept with 256 colours.
     """
+    import nbformat
     from nbclient import NotebookClient  # here: a study's runs need neither this nor matplotlib
 
     from fermoe.plots.style import with_palette
@@ -105,19 +117,50 @@ def refresh(path: Path) -> None:
 
 
 def parameters_of(notebook: str) -> set[str]:
-    """The names in a notebook's cell tagged "parameters"."""
-    return set(papermill.inspect_notebook(str(notebooks_dir() / f"{notebook}.ipynb")))
+    """The names that are given values in a notebook's cell tagged "parameters"."""
+    for cell in _code_cells(notebooks_dir() / f"{notebook}.ipynb"):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            return {name for statement in ast.parse(_source(cell)).body for name in _assigned(statement)}
+    return set()
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.AnnAssign):
+        targets: list[ast.expr] = [statement.target]
+    else:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def is_whole(path: Path) -> bool:
     """Whether every code cell of an executed notebook ran, to the last, without an error."""
     try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (OSError, ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError):
+        code = [cell for cell in _code_cells(path) if _source(cell).strip()]
+        return bool(code) and all(cell["execution_count"] is not None and not _errors(cell) for cell in code)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
-    failed = any(output.output_type == "error" for cell in code for output in cell.outputs)
-    return bool(code) and not failed and all(cell.execution_count is not None for cell in code)
+
+
+def errors_of(path: Path) -> list[tuple[str, str]]:
+    """The kind and the words of every error that stopped an executed notebook; none where it cannot be read."""
+    try:
+        return [error for cell in _code_cells(path) for error in _errors(cell)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _code_cells(path: Path) -> list[dict[str, Any]]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def _source(cell: Mapping[str, Any]) -> str:
+    return "".join(cell["source"])  # a text, or its lines
+
+
+def _errors(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
+    errors = [output for output in cell["outputs"] if output["output_type"] == "error"]
+    return [(str(error["ename"]), str(error["evalue"])) for error in errors]
 
 
 if __name__ == "__main__":

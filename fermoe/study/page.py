@@ -14,12 +14,12 @@ import matplotlib.pyplot as plt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fermoe.errors import UserError
-from fermoe.evidence import answers
+from fermoe.evidence import answers, answers_on_runs
 from fermoe.evidence.findings import rows_of
 from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
-from fermoe.study import pictures, verdicts
+from fermoe.study import pictures, tables_for_people, verdicts
 from fermoe.study.plan import load_study
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
@@ -96,6 +96,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
     """A study's report as HTML."""
     with plt.rc_context():
         style.use_style()
+        others = (answers_on_runs.beside(tables), pictures.beside(tables), tables_for_people.beside(tables))
         sections = [
             Section(
                 name,
@@ -123,6 +124,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
         how_to_get=HOW_TO_GET,
         questions={asked: answer(tables) for asked, answer in answers.QUESTIONS.items()},
         sections=sections,
+        others=others if others[0] else None,
         files=[f"{name}.csv" for name in tables],
         folder=folder.name,
         runs=runs,

@@ -24,6 +24,7 @@ from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.plots.ablation import plot_advantages
 from fermoe.plots.accuracy import plot_accuracy_intervals
+from fermoe.plots.beside import plot_beside
 from fermoe.plots.crops import plot_rates
 from fermoe.plots.training import plot_history
 from fermoe.study.tables_for_people import Compared, advantages, comparisons, input_name, lost
@@ -260,6 +261,18 @@ def losses(tables: Tables) -> Picture | None:
     x = "Variant's loss − the full network's (95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "variant", "counted", x, "Variant")
     return as_picture(ax, _sentence(data, "What variants lose beyond the full network under occlusion and light"))
+
+
+def beside(tables: Tables) -> Picture | None:
+    """Other models, where any stands beside the study."""
+    table = rows_of(tables, "beside", "other", "test_images", "images", "measure", "difference", "crossed_low")
+    if table.empty:
+        return None
+    clear = int((table["crossed_high"] < 0).sum())
+    title = f"The full network is better in {clear} of {counted(len(table), 'comparison')} with other models"
+    shown = table.assign(low=-table["crossed_high"], high=-table["crossed_low"])
+    alt = _sentence(shown, "The full network's advantage over other models, by model, test images and measure")
+    return as_picture(plot_beside(table, None, _titled(title)), alt)
 
 
 PICTURES: Mapping[str, Callable[[Tables], Picture | None]] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from fermoe.evidence.findings import counted, listed, rows_of
 from fermoe.paper.verdicts import Tables
-from fermoe.study.archive import NAME
+from fermoe.study.archive import packs
 
 _SETTINGS = (
     "model",
@@ -37,7 +37,7 @@ def provenance(folder: Path, tables: Tables) -> dict[str, str]:
         if name in accuracy:
             values = sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in accuracy[name].dropna()})
             said[name.replace("_", " ").capitalize()] = ", ".join(values)
-    results = packed_results(folder / NAME, set(accuracy["run"])) if (folder / NAME).is_file() else []
+    results = packed_results(packs(folder), set(accuracy["run"]))
     if not results:
         return said | {"Commit, processor, packages, time": "runs/<run>/result.json on the machine that ran it"}
     code, hardware, versions = (_different(results, part) for part in ("code", "hardware", "versions"))
@@ -50,23 +50,29 @@ def provenance(folder: Path, tables: Tables) -> dict[str, str]:
     }
 
 
-def packed_results(path: Path, runs: set[str]) -> list[Mapping[str, Any]]:
-    """The result.json of these runs in a pack; none where it is damaged or lacks one of them."""
+def packed_results(paths: Iterable[Path], runs: set[str]) -> list[Mapping[str, Any]]:
+    """The result.json of these runs in a study's packs; none where one is damaged or they lack one of them."""
     found: dict[str, Mapping[str, Any]] = {}
     try:
-        with tarfile.open(path, "r:xz") as tar:
-            for member in tar:
-                run, name = Path(member.name).parts[-2:]
-                if name != "result.json":
-                    if found:
-                        break  # a pack begins with its results
-                    continue
-                content = tar.extractfile(member)
-                if content is not None and run in runs:
-                    found[run] = json.loads(content.read())
+        for path in paths:
+            with tarfile.open(path, "r:xz") as tar:
+                found |= _results_of(tar, runs)
     except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError):
         return []
     return [found[run] for run in sorted(found)] if runs <= found.keys() else []
+
+
+def _results_of(tar: tarfile.TarFile, runs: set[str]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for member in tar:
+        run, name = Path(member.name).parts[-2:]
+        if name == "result.json":
+            content = tar.extractfile(member)
+            if content is not None and run in runs:
+                found[run] = json.loads(content.read())
+        elif found:
+            break  # after the first files, a pack's results stand together
+    return found
 
 
 def _different(results: Iterable[Mapping[str, Any]], part: str) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Runs in processes, `default_workers` at once: papermill children, with a line about each."""
+"""Runs in processes of this machine, `default_workers` at once, and what is said and kept of how a run ended."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import contextlib
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import nbformat
 import pandas as pd
 import psutil
 import yaml
-from tqdm import tqdm
 
-from fermoe.files import notebooks_dir, write_json, write_text
+from fermoe.files import notebooks_dir, remove_abandoned, write_json, write_text
 from fermoe.study import notebooks
+from fermoe.study.notebooks import errors_of
 from fermoe.study.plan import Run
+from fermoe.study.progress import Progress
 from fermoe.training.runs import read_result
 
 # Runs are forked from a process that has papermill in it and nothing else: importing it takes two seconds.
 _PROCESSES: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-_PROCESSES.set_forkserver_preload([notebooks.__name__])
+_PROCESSES.set_forkserver_preload(["papermill", notebooks.__name__])
 
 MOST_WORKERS = 8  # by default; each takes about a gigabyte of memory
 
@@ -54,6 +53,15 @@ def default_workers(threads: int = 0) -> int:
     return gpus or (max(1, min(MOST_WORKERS, cores // threads)) if threads else 1)
 
 
+class Place(Protocol):
+    """Where runs are executed: `Runner`, this machine, or `fermoe.study.slurm.SlurmRunner`, a cluster."""
+
+    workers: int
+
+    def execute(self, runs: Sequence[Run], progress: Progress) -> list[Outcome]:
+        """Execute runs that may run side by side; returns their outcomes in order."""
+
+
 class Runner:
     """Executes runs in at most `workers` processes at once and goes on past a failed one.
 
@@ -69,10 +77,10 @@ class Runner:
         self.slots = list(range(workers))
         self.lock = threading.Lock()
 
-    def execute(self, runs: Sequence[Run], bar: tqdm[Any]) -> list[Outcome]:
+    def execute(self, runs: Sequence[Run], progress: Progress) -> list[Outcome]:
         """Execute runs that may run side by side; returns their outcomes in order."""
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(self._one, run, bar) for run in runs]
+            futures = [pool.submit(self._one, run, progress) for run in runs]
             try:
                 return [future.result() for future in futures]
             except BaseException:
@@ -92,35 +100,25 @@ class Runner:
                 except ProcessLookupError:  # ended, or so young that it has no session of its own yet
                     child.terminate()
 
-    def _one(self, run: Run, bar: tqdm[Any]) -> Outcome:
+    def _one(self, run: Run, progress: Progress) -> Outcome:
         if self.stopping.is_set():
             return Outcome(run, "stopped")
         with self.lock:
             slot = self.slots.pop()
         started = time.perf_counter()
         try:
-            outcome = self._papermill(run, slot, bar)
+            outcome = self._papermill(run, slot, progress)
         finally:
             with self.lock:
                 self.slots.append(slot)
-        seconds = time.perf_counter() - started
-        if outcome.error and not self.stopping.is_set():
-            write_json(run.failure, {"reason": outcome.error, "log": log_of(run).name, "seconds": round(seconds, 1)})
-        note = outcome.error or _headline(run)
-        bar.write(f"  {'failed' if outcome.error else 'done'} {run.id} ({seconds:.1f} s){': ' + note if note else ''}")
-        bar.update()
-        return Outcome(run, outcome.error, outcome.user_error, seconds)
+        outcome = replace(outcome, seconds=time.perf_counter() - started)
+        if not self.stopping.is_set():
+            record(outcome, progress)
+        return outcome
 
-    def _papermill(self, run: Run, slot: int, bar: tqdm[Any]) -> Outcome:
-        run.directory.mkdir(parents=True, exist_ok=True)
-        if run.inputs:  # an analysis whose result is of other inputs; a training looks after its own
-            (run.directory / "result.json").unlink(missing_ok=True)
-        run.failure.unlink(missing_ok=True)
-        parameters = run.directory / "parameters.yaml"
-        write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
-        log = log_of(run)
-        files = [str(notebooks_dir() / f"{run.notebook}.ipynb"), str(run.executed), str(parameters)]
-        child = _PROCESSES.Process(target=notebooks.execute_apart, args=(*files, str(log), self._environment(slot)))
+    def _papermill(self, run: Run, slot: int, progress: Progress) -> Outcome:
+        files = prepare(run)
+        child = _PROCESSES.Process(target=notebooks.execute_apart, args=(*files, self._environment(slot)))
         with self.lock:
             child.start()
             self.children.add(child)
@@ -129,27 +127,62 @@ class Runner:
             while (code := _wait(child, 1.0)) is None:
                 if self.timeout is not None and time.monotonic() - started > 60 * self.timeout:
                     end(child)
-                    return Outcome(run, f"took longer than {self.timeout:g} minutes and was stopped (see {log})")
-                bar.set_postfix_str(_position(run), refresh=sys.stderr.isatty())  # a log file needs no position
+                    return late(run, self.timeout)
+                progress.position(_position(run))
         finally:
             with self.lock:
                 self.children.discard(child)
-        if code == 0 and run.made:
-            write_text(run.seen, run.inputs)
-            return Outcome(run)
-        return _failure(run, code, log)
+            remove_abandoned(run.directory)
+        return ended(run, code)
 
     def _environment(self, slot: int) -> dict[str, str]:
-        """What differs from the study's own environment in the run of a slot."""
+        """The environment of the run of a slot."""
         import torch
 
-        threads = str(self.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning of the kernel's debugger, nobody's business
+        environment = {**os.environ, **environment_of(self.threads)}
         gpus = torch.cuda.device_count()
         if gpus > 1 and self.workers > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(slot % gpus)
         return environment
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """What differs from the study's own environment in a run that takes so many threads."""
+    environment = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    environment["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning of the kernel's debugger, nobody's business
+    return environment
+
+
+def prepare(run: Run) -> tuple[str, str, str, str]:
+    """Make a run's folder ready for it: the notebook, where it is executed to, its parameters and its log."""
+    run.directory.mkdir(parents=True, exist_ok=True)
+    if run.inputs:  # an analysis whose result is of other inputs; a training looks after its own
+        (run.directory / "result.json").unlink(missing_ok=True)
+    run.failure.unlink(missing_ok=True)
+    parameters = run.directory / "parameters.yaml"
+    write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
+    return str(notebooks_dir() / f"{run.notebook}.ipynb"), str(run.executed), str(parameters), str(log_of(run))
+
+
+def ended(run: Run, code: int) -> Outcome:
+    """How a run ended whose process did with `code`; what it was made from is noted where it is done."""
+    if code == 0 and run.made:
+        write_text(run.seen, run.inputs)
+        return Outcome(run)
+    return _failure(run, code, log_of(run))
+
+
+def late(run: Run, timeout: float) -> Outcome:
+    """How a run ended that was stopped after its time."""
+    return Outcome(run, f"took longer than {timeout:g} minutes and was stopped (see {log_of(run)})")
+
+
+def record(outcome: Outcome, progress: Progress) -> None:
+    """Keep the reason of a failure beside the run's log, and say how the run ended."""
+    run, seconds, note = outcome.run, outcome.seconds, outcome.error or _headline(outcome.run)
+    if outcome.error:
+        write_json(run.failure, {"reason": outcome.error, "log": log_of(run).name, "seconds": round(seconds, 1)})
+    progress.ended(f"{'failed' if outcome.error else 'done'} {run.id} ({seconds:.1f} s){': ' + note if note else ''}")
 
 
 def log_of(run: Run) -> Path:
@@ -201,15 +234,12 @@ MEMORY = re.compile(
 
 def _failure(run: Run, code: int, log: Path) -> Outcome:
     """One line about a failed run: the error its notebook stopped at, else how the process ended."""
-    with contextlib.suppress(OSError, ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError):
-        for cell in nbformat.read(run.executed, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                if output.output_type == "error":
-                    line = " ".join(str(output.evalue).split())
-                    if MEMORY.search(f"{output.ename}: {line}"):
-                        return _without_memory(run, log)
-                    user = output.ename in ("UserError", "UnreadableImage")
-                    return Outcome(run, line if user else f"{output.ename}: {line[:200]} (see {run.executed})", user)
+    for name, value in errors_of(run.executed):
+        line = " ".join(value.split())
+        if MEMORY.search(f"{name}: {line}"):
+            return _without_memory(run, log)
+        user = name in ("UserError", "UnreadableImage")
+        return Outcome(run, line if user else f"{name}: {line[:200]} (see {run.executed})", user)
     said = log.read_bytes()[-20_000:].decode(errors="replace")
     if code == -signal.SIGKILL or "DeadKernelError" in said or MEMORY.search(said):
         return _without_memory(run, log, certain=bool(MEMORY.search(said)))

@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from fermoe.evidence import ablation, accuracy, crops, experts, grad_cam, leaks, robustness, selection
+from fermoe.evidence import (
+    ablation,
+    accuracy,
+    beside,
+    crops,
+    experts,
+    grad_cam,
+    imbalance,
+    leaks,
+    robustness,
+    selection,
+)
 from fermoe.evidence.table import OtherRuns, Table
 from fermoe.files import write_csv
 from fermoe.paper.claims import COLUMNS as CLAIM_COLUMNS
@@ -21,10 +32,12 @@ from fermoe.training.runs import StudyResults
 EVIDENCE = (
     accuracy.TABLE,
     ablation.TABLE,
+    beside.TABLE,
     crops.TABLE,
     leaks.LEAKED_IMAGES,
     leaks.TABLE,
     selection.TABLE,
+    imbalance.TABLE,
     experts.TABLE,
     grad_cam.TABLE,
     robustness.TABLE,

@@ -344,6 +344,31 @@ def losses(tables: Tables) -> PeopleTable:
     return PeopleTable(caption, columns, rows, "robustness_means.csv")
 
 
+def beside(tables: Tables) -> PeopleTable:
+    """Other models on the same test images."""
+    columns = (
+        "other",
+        "test_images",
+        "measure",
+        "seeds",
+        "images",
+        "value",
+        "difference",
+        "crossed_low",
+        "crossed_high",
+    )
+    table = rows_of(tables, "beside", *columns, "p_crossed_holm", "p_equal", "detectable")
+    rows = []
+    for (other, kept), group in table.groupby(["other", "test_images"], sort=False):
+        found, by = findings(group, -1), group.set_index("measure")["value"]
+        cells = [f"{number(by[name])}; {found[name].text()}" for name in MEASURES]
+        rows.append((f"{other}, {kept}", f"{group['images'].iloc[0]:,}", str(group["seeds"].iloc[0]), *cells))
+    heads = [f"{name[0].upper()}{name[1:]}, %; the full network's lead, points" for name in MEASURES.values()]
+    titles = ("Other model, test images", "Images", "Seeds of the full network", *heads)
+    caption = "Other models on the same test images; positive: the full network is better"
+    return PeopleTable(caption, titles, rows, "beside.csv")
+
+
 TABLES: Mapping[str, Callable[[Tables], PeopleTable]] = {
     "00_published_claims": published_accuracies,
     "01_data": leaked,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from fermoe.paper import published
-from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables
+from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PAPER_NETWORK, SUPPORTED, Tables
 from fermoe.study.tables import read_tables
 
-COLUMNS = ("claim", "sentence", "verdict", "decided_by", "why", "evidence", "others")
+COLUMNS = ("claim", "sentence", "verdict", "decided_by", "why", "evidence", "others", "scope")
 PUBLISHED = "the published figures"
 """What decides a claim about the paper's own numbers, whatever was trained."""
 
@@ -38,8 +38,11 @@ def why(claim: str, verdict: str, reason: str) -> str:
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
         return f"RAF-DB {ours} %, where the backbone alone reaches {backbone} %; AffectNet cannot be compared"
     if claim == "C6" and "happy above" in reason:
-        leads, rises = re.findall(r"on (\d+ of \d+)", reason)[:2]
-        return f"happy leads on {leads} datasets; imbalance as the reason is shown on {rises.split()[0]}"
+        leads, gaps = re.findall(r"on (\d+ of \d+)", reason)[0], re.findall(r"to \w+ [-\d.]+ → [-\d.]+", reason)
+        cause = f"with equal shares its lead goes {' and '.join(gaps)} points" if gaps else "the cause was not tested"
+        return f"happy leads on {leads} datasets; {cause}"
+    if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
+        return f"{re.split(r'[;:] | [(]', found[1])[0]}, on a scale model"
     if reason.startswith("needs "):
         return reason.partition(":")[0] + _mechanism(reason)
     if _MECHANISM in reason:
@@ -67,7 +70,7 @@ def _mechanism(reason: str) -> str:
 
 def claim_lines(tables: Tables) -> list[dict[str, str]]:
     """One entry per claim of a study: its columns as text, `why`, and the table that decides it as `csv`."""
-    columns = ("claim", "sentence", "verdict", "reason", "evidence", "rule")
+    columns = ("claim", "sentence", "verdict", "reason", "evidence", "rule", "scope")
     lines = []
     for row in tables["claims"].fillna("").astype(str).to_dict("records"):
         found, empty = re.match(r"(\w+\.csv)", row["evidence"]), "no rows yet" in row["evidence"]
@@ -91,8 +94,9 @@ def studies(results: Path) -> dict[str, Tables]:
 def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
     """One row per claim: its strongest verdict, the study that it is from, why, and why the others did not decide.
 
-    A decision counts more than "inconclusive", and that more than "not tested", then what the rule says of runs that
-    cannot decide; between equals real faces count more than drawn ones, then longer training.
+    A decision counts more than "inconclusive", and that more than "not tested", then the paper's network more than a
+    scale model, then what the rule says of runs that cannot decide; between equals real faces count more than drawn
+    ones, then more seeds, then longer training.
     Where two studies decide against each other the claim is inconclusive.
     """
     entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
@@ -119,13 +123,16 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
                 "why": reason,
                 "evidence": line["evidence"],
                 "others": "" if by_paper else "; ".join(others),
+                "scope": line["scope"],
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, int, bool, float]:
+def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool, int, float]:
     accuracy = tables.get("accuracy", pd.DataFrame())
     real = "dataset" in accuracy and bool(accuracy["dataset"].isin([*published.TITLES]).any())
     epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
-    return _STRENGTH.get(line["verdict"], 0), _STRENGTH.get(_alone(line["reason"]), 0), real, epochs
+    seeds = accuracy["seed"].nunique() if "seed" in accuracy else 0
+    by_paper, alone = line["scope"] == PAPER_NETWORK, _STRENGTH.get(_alone(line["reason"]), 0)
+    return _STRENGTH.get(line["verdict"], 0), by_paper, alone, real, seeds, epochs

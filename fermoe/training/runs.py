@@ -185,6 +185,8 @@ def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> list[FinishedRun]:
     """The runs that a comparison of variants takes: those of the protocol's `largest_setting`, without controls.
 
+    Each network may have a learning rate of its own.
+
     Without a protocol it is the audited one, where it has any run.
     """
     faces = [run for run in runs if not run.is_control]
@@ -192,7 +194,8 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
         protocol = "audited" if any(run.config.protocol == "audited" for run in faces) else "published"
     mine = [run for run in faces if run.config.protocol == protocol]
     settings = [
-        digest({k: v for k, v in run.config.parameters().items() if k not in ("variant", "seed")}, 64) for run in mine
+        digest({k: v for k, v in run.config.parameters().items() if k not in ("variant", "seed", "learning_rate")}, 64)
+        for run in mine
     ]
     plain = [run.config.follows_protocol and run.config.augmentation == "none" for run in mine]
     return [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]

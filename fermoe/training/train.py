@@ -5,9 +5,11 @@ Each epoch draws from generators seeded by (seed, epoch), so a resumed run repea
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from fermoe.network.weights import load_initial_weights, load_weights, save_weig
 from fermoe.training import predictions
 from fermoe.training.adam import Adam
 from fermoe.training.config import TrainConfig, model_config
+from fermoe.training.distributed import World, joined
 from fermoe.training.feed import Data, Feed, load_data
 from fermoe.training.inference import pick_device, place, predict, slices
 from fermoe.training.precision import autocast, require_fast
@@ -40,14 +43,15 @@ def _seed(seed: int, epoch: int, purpose: int) -> int:
 class Trainer:
     """A model with its optimiser and history; one `epoch()` at a time, saved and restored between epochs."""
 
-    def __init__(self, config: TrainConfig, data: Data, device: torch.device):
-        self.config, self.data, self.device = config, data, device
+    def __init__(self, config: TrainConfig, data: Data, device: torch.device, world: World | None = None):
+        self.config, self.data, self.device, self.world = config, data, device, world or World()
         self.feed = Feed(data, config, device)
         self.identity = digest([config.parameters(), data.dataset.fingerprint], 16)  # which checkpoints are its own
         torch.manual_seed(_seed(config.seed, 0, 0))
         self.model = ExpressNetMoE(model_config(config, len(data.label_names)))
         load_initial_weights(self.model, config.weights)
         place(self.model, device)
+        self.network = self.world.shared(self.model)
         self.optimizer = Adam(self.model.parameters())
         self.history: list[dict[str, float]] = []
         self.choices: list[Tensor] = []  # by epoch: the class predicted for each validation image
@@ -55,12 +59,13 @@ class Trainer:
 
     def epoch(self, progress: bool) -> None:
         """Train for one epoch, evaluate on the validation images, append a row to the history."""
-        config, epoch = self.config, len(self.history) + 1
-        torch.manual_seed(_seed(config.seed, epoch, 1))  # dropout
+        config, world, epoch = self.config, self.world, len(self.history) + 1
+        torch.manual_seed(_seed(config.seed, epoch, 1) + world.rank)  # dropout
         generator = torch.Generator().manual_seed(_seed(config.seed, epoch, 2))  # order and augmentation
         rate = config.learning_rate * config.decay**epoch  # the first epoch's is multiplied too
         rows = self.data.splits["train"]
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        world.apart(generator)
         labels = torch.from_numpy(self.data.labels)
         targets = labels[rows].to(self.device)
         # Nothing is read back before the epoch ends: a GPU never waits for the host.
@@ -71,21 +76,24 @@ class Trainer:
         description = f"epoch {epoch}/{config.epochs}"
         with tqdm(total=len(rows), desc=description, unit="image", leave=False, disable=not progress) as bar:
             for batch in slices(rows, config.batch_size):
-                target = targets[position : position + len(batch)]
+                mine = world.part(len(batch))
+                target = targets[position : position + len(batch)][mine]
                 position += len(batch)
-                if len(batch) == 1:
-                    continue  # batch norm has no variance of one value
+                if not world.enough(len(batch)):
+                    continue
                 with autocast(self.device, config.precision):
-                    out = self.model(self.feed.batch("train", batch, generator))
+                    out = self.network(self.feed.batch("train", batch[mine], generator))
                     loss = F.cross_entropy(out.logits.float(), target, label_smoothing=config.label_smoothing)
-                    objective = loss + self.model.auxiliary_loss(out)
-                objective.backward()
+                    pooled = partial(world.pooled, rows=len(batch))
+                    objective = loss + self.model.auxiliary_loss(out, pooled)
+                (objective * world.weight(len(batch))).backward()
                 self.optimizer.step(rate)
                 correct = (out.logits.detach().argmax(1) == target).sum()
-                totals += torch.stack([loss.detach() * len(batch), correct])
+                totals += torch.stack([loss.detach() * len(target), correct])
                 seen, steps = seen + len(batch), steps + 1
                 bar.update(len(batch))
-        mean_loss, accuracy = (totals / max(seen, 1)).tolist()
+        mean_loss, accuracy = (world.sum(totals) / max(seen, 1)).tolist()
+        world.agree(self.model)
         seconds = time.perf_counter() - started
         if not math.isfinite(mean_loss):
             raise UserError(f"training diverged in epoch {epoch}", fix="lower learning_rate")
@@ -110,8 +118,13 @@ class Trainer:
 
     def predict(self, split: str, batch_size: int = 256) -> ExpressNetOutput:
         """Logits and gates for a whole split, in its order, on the CPU; features are left out."""
-        batches = (self.feed.batch(split, rows) for rows in slices(self.data.splits[split], batch_size))
-        return predict(self.model, batches, features=False, precision=self.config.precision)
+        rows = self.data.splits[split]
+        mine = rows[self.world.part(len(rows))]
+        if not len(mine):
+            mine = rows[:1]  # fewer images than ranks: this answer is not gathered
+        batches = (self.feed.batch(split, some) for some in slices(mine, batch_size))
+        out = predict(self.model, batches, features=False, precision=self.config.precision)
+        return self.world.gathered(out, len(rows), self.device)
 
     @property
     def best_epoch(self) -> int:
@@ -166,8 +179,9 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         The content of result.json.
     """
     directory = Path(directory)
-    with exclusive(directory / ".lock", "this run"):
-        data = load_data(config, progress=progress)
+    with joined() as world, exclusive(directory / ".lock", "this run") if world.first else contextlib.nullcontext():
+        with world.in_turn():
+            data = load_data(config, progress=progress and world.first)
         print_of_data = data.dataset.fingerprint
         checkpoint, best = directory / "last.pt", directory / "best.safetensors"
         done = read_result(directory)
@@ -177,41 +191,62 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
             return done
         device = pick_device()
         require_fast(device, config.precision)
-        trainer = Trainer(config, data, device)
+        trainer = Trainer(config, data, device, world)
         if checkpoint.exists():
             trainer.restore(checkpoint)
+        world.wait()
         (directory / "result.json").unlink(missing_ok=True)  # of other parameters or data: from here on not true
-        for name in (checkpoint.name, best.name):
+        for name in (checkpoint.name, best.name) if world.first else ():
             for leftover in directory.glob(f".{name}.*"):  # of a process that was killed while it wrote
                 leftover.unlink()
         started = time.perf_counter()
         while not trainer.finished:
-            trainer.epoch(progress)
-            if trainer.best_epoch == len(trainer.history):
-                save_weights(trainer.model, best)
-            write_csv(directory / "history.csv", pd.DataFrame(trainer.history), decimals=9)
-            trainer.save(checkpoint)
+            trainer.epoch(progress and world.first)
+            if world.first:
+                if trainer.best_epoch == len(trainer.history):
+                    save_weights(trainer.model, best)
+                write_csv(directory / "history.csv", pd.DataFrame(trainer.history), decimals=9)
+                trainer.save(checkpoint)
+        world.wait()
         load_weights(trainer.model, best)
-        metrics = _evaluate(trainer, directory)
-        write_arrays(directory / "epochs.npz", **by_epoch(trainer))
-        result = write_result(
-            directory,
-            TRAINING,
-            config.parameters(),
-            data={
-                "fingerprint": print_of_data,
-                "labels": list(data.label_names),
-                "images": {split: len(rows) for split, rows in data.splits.items()},
-            },
-            model_parameters=parameter_counts(trainer.model)["total"],
-            epochs_run=len(trainer.history),
-            best_epoch=trainer.best_epoch,
-            metrics=metrics,
-            seconds=round(sum(row["epoch_seconds"] for row in trainer.history), 1),
-            seconds_this_session=round(time.perf_counter() - started, 1),
-        )
-        checkpoint.unlink(missing_ok=True)
+        found = _evaluate(trainer, directory)
+        if world.first:
+            _record(trainer, directory, found, time.perf_counter() - started)
+            checkpoint.unlink(missing_ok=True)
+        world.wait()
+        result = read_result(directory)
+        assert result is not None  # it was just written
         return result
+
+
+def _record(trainer: Trainer, directory: Path, found: Mapping[str, Any], seconds: float) -> None:
+    """What each epoch predicted, and last the result, which says that the run is done."""
+    data = trainer.data
+    write_arrays(directory / "epochs.npz", **by_epoch(trainer))
+    write_result(
+        directory,
+        TRAINING,
+        trainer.config.parameters(),
+        data={
+            "fingerprint": data.dataset.fingerprint,
+            "labels": list(data.label_names),
+            "images": {split: len(rows) for split, rows in data.splits.items()},
+            "training_classes": _counts(data, "train"),
+        },
+        model_parameters=parameter_counts(trainer.model)["total"],
+        processes=trainer.world.size,
+        epochs_run=len(trainer.history),
+        best_epoch=trainer.best_epoch,
+        metrics=found,
+        seconds=round(sum(row["epoch_seconds"] for row in trainer.history), 1),
+        seconds_this_session=round(seconds, 1),
+    )
+
+
+def _counts(data: Data, split: str) -> dict[str, int]:
+    """How many images each class has in a split."""
+    counts = np.bincount(data.labels[data.splits[split]], minlength=len(data.label_names))
+    return dict(zip(data.label_names, counts.tolist(), strict=True))
 
 
 def by_epoch(trainer: Trainer) -> dict[str, NDArray[np.uint8]]:
@@ -239,7 +274,8 @@ def _evaluate(trainer: Trainer, directory: Path) -> dict[str, dict[str, float | 
         gates = {mixture: gate.numpy() for mixture, gate in out.gates.items()}
         images = data.table["image"].iloc[rows].tolist()
         table = predictions.predictions_table(images, data.labels[rows], probabilities, data.label_names, gates)
-        predictions.write_predictions(directory / name, table)
+        if trainer.world.first:
+            predictions.write_predictions(directory / name, table)
         parts = {split: np.ones(len(rows), bool)}
         if split == "test" and "usage" in data.table:
             usage = data.table["usage"].to_numpy()[rows]

@@ -14,6 +14,7 @@ from fermoe.evidence import ablation
 from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
 from fermoe.network.model import ExpressNetMoE, ModelConfig, parameter_counts
+from fermoe.network.variants import variants
 from fermoe.plots import ablation as ablation_plots
 from fermoe.training.runs import FinishedRun, finished_runs
 from tests.helpers.runs import make_run
@@ -50,7 +51,7 @@ def test_seeds_are_rows_the_full_network_comes_first_and_a_missing_run_is_a_gap(
     assert table["no_moe"].isna().tolist() == [True, False, True]
     one = rows[(rows["variant"] == "full") & (rows["seed"] == 2)]
     assert table.at[2, "full"] == one["accuracy"].item()
-    assert set(ablation.missing_variants(rows)) == {"no_cnn1", "no_cnn2", "dense_gate", "frozen_gate", "balanced_gate"}
+    assert ablation.missing_variants(rows) == ["no_cnn1", "no_cnn2", *variants("gate")]
 
 
 def test_means_over_seeds_have_students_interval_and_a_wider_one_that_draws_images_too(
@@ -122,6 +123,12 @@ def test_costs_are_those_of_the_network_that_was_trained(study: Path, rows: pd.D
         counted = parameter_counts(ExpressNetMoE(ModelConfig.miniature(3, variant)))["total"]
         assert table.at[variant, "parameters"] == counted
     assert table["ms_per_image"].tolist() == pytest.approx([1000 * 6.0 / (3 * 100)] * 3)
+    summary = ablation.variant_summary(rows, runs).set_index(["variant", "measure"])
+    for variant in table.index:
+        for measure in ("accuracy", "macro_f1"):
+            reached = summary.loc[(variant, measure)]
+            assert table.at[variant, measure] == reached["mean"]
+            assert table.at[variant, f"{measure}_high"] == pytest.approx(reached["ci_high"], nan_ok=True)
     assert table.at["backbone", "mmac"] < table.at["no_moe", "mmac"] <= table.at["full", "mmac"]
 
 

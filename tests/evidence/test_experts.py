@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy
-from sklearn.metrics import mutual_info_score
+from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
 
 from fermoe.errors import UserError
 from fermoe.evidence.experts import (
@@ -23,6 +23,7 @@ from fermoe.evidence.experts import (
     gated_runs,
     measure,
     over_seeds,
+    saturation,
     seed_agreement,
 )
 from fermoe.evidence.gates import (
@@ -59,6 +60,10 @@ ONE_EXPERT = np.tile([0.0, 0.0, 1.0, 0.0], (100, 1))
 UNIFORM = np.full((100, 4), 0.25)
 BY_CLASS = 0.7 * np.eye(4)[LABELS] + 0.3 * np.eye(4)[(LABELS + 1) % 4]
 """The first choice is the class, the second the next class."""
+
+
+ASKED = ("random_gate_information", "expert_similarity")
+BY_EPOCH = ("first_epoch_entropy", "first_epoch_saturated", "last_epoch_entropy", "last_epoch_saturated")
 
 
 def random_gates(images=200, experts=4, seed=0):
@@ -276,15 +281,36 @@ def test_the_table_has_every_measure_of_every_gated_run(study, table):
     for (_, mixture), rows in table.groupby(["run", "mixture"]):
         counts = rows["measure"].value_counts().to_dict()
         if mixture == "both":
-            assert counts == dict.fromkeys(("unchanged_accuracy", "shuffled_gates_drop", "uniform_gates_drop"), 1)
+            measures = ("unchanged_accuracy", "shuffled_gates_drop", "uniform_gates_drop", "coupling")
+            assert counts == dict.fromkeys(measures, 1)
             continue
-        names = {*PER_RUN, "mutual_information_null", *per_expert}
+        names = {*PER_RUN, "mutual_information_null", *per_expert, *ASKED, *BY_EPOCH}
         assert counts == {name: 4 if name in per_expert else 1 for name in names}
         experts = rows[rows["measure"].isin(per_expert)].groupby("measure")["expert"].apply(list)
         assert (experts.apply(lambda numbers: numbers == [0, 1, 2, 3])).all()
-    drops = table["measure"].str.endswith(("_drop", "accuracy"))
-    assert (table.loc[drops, "images"] == 12).all()
-    assert (table.loc[~drops, "images"] == 16).all()
+    asked = table["measure"].str.endswith(("_drop", "accuracy")) | table["measure"].isin(ASKED)
+    by_epoch = table["measure"].isin(BY_EPOCH)
+    assert (table.loc[asked, "images"] == 12).all()
+    assert (table.loc[by_epoch, "images"] == 5).all()  # a tenth of 48, for validation
+    assert (table.loc[~asked & ~by_epoch, "images"] == 16).all()
+
+
+def test_gates_by_epoch_are_those_of_the_validation_images(study, table):
+    run = next(run for run in finished_runs(study) if run.config.variant == "full" and run.config.seed == 0)
+    epochs = saturation(run)
+    last = gates_of(read_predictions(run.directory / "validation.csv"))
+    assert sorted(set(epochs["epoch"])) == list(range(1, run.result["epochs_run"] + 1))
+    kept = epochs[epochs["epoch"] == run.result["best_epoch"]].set_index("mixture")
+    for mixture, gates in last.items():
+        assert kept.at[mixture, "entropy"] == pytest.approx(gate_entropy(gates).mean(), abs=0.01)  # in 255ths
+        assert kept.at[mixture, "saturated"] == (gates.max(axis=1) > 0.99).mean()
+
+
+def test_coupling_is_the_agreement_of_the_two_mixtures(study, table):
+    for run in finished_runs(study):
+        cnn, expression = (gates.argmax(axis=1) for gates in gates_of(run.predictions).values())
+        (row,) = table[(table["run"] == run.name) & (table["measure"] == "coupling")].to_dict("records")
+        assert row["value"] == pytest.approx(adjusted_mutual_info_score(cnn, expression))
 
 
 def test_the_table_is_of_the_gates_in_the_predictions(study, table):
@@ -398,7 +424,7 @@ def test_seeds_are_compared_within_a_setting(study):
 def rows_of(values):
     """Rows of one measure: (variant, seed, value)."""
     start = {"dataset": "d", "protocol": "audited", "crop": "none", "pipeline": "p", "twins": "kept"}
-    start |= {"precision": "float32", "mixture": "cnn"}
+    start |= {"precision": "float32", "composition": "as_given", "mixture": "cnn"}
     measures = ({"variant": v, "seed": s, "measure": "gate_entropy", "value": x} for v, s, x in values)
     return pd.DataFrame([{**start, **row} for row in measures])
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import mutual_info_score
 from torch import nn
 
 from fermoe.errors import UserError
@@ -177,3 +178,46 @@ def test_few_images_are_spread_over_the_test_split(run):
     assert found.labels.tolist() == run.labels(run.rows(5)).tolist()
     drops = drops_of(found)
     assert {drop.images for drop in drops} == {5}
+
+
+def test_random_linear_gates_tell_as_much_as_plain_ones_do(mixtures):
+    x, labels = mixtures.inputs["cnn"].numpy(), mixtures.labels
+    found = interventions.random_information(x, labels, 4, np.random.default_rng(3))
+    rng = np.random.default_rng(3)
+    scaled = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
+    for value in found:
+        choice = np.argmax(scaled @ rng.standard_normal((x.shape[1], 4)), axis=1)
+        assert value == pytest.approx(mutual_info_score(labels, choice) / np.log(2), abs=1e-9)
+
+
+def test_features_that_are_the_class_are_told_by_any_linear_gate():
+    labels = np.repeat(np.arange(4), 50)
+    told = interventions.random_information(np.eye(4)[labels], labels, 4, np.random.default_rng(0))
+    noise = np.random.default_rng(1).standard_normal((200, 4))
+    assert told.mean() > 1 > 0.2 > interventions.random_information(noise, labels, 4, np.random.default_rng(0)).mean()
+
+
+def test_experts_are_as_alike_as_a_loop_over_images_says(run, mixtures):
+    expert = interventions.mixture(run.model, "cnn")
+    x = mixtures.inputs["cnn"].clone()
+    found = interventions.output_similarity(expert, x)
+    with torch.no_grad():
+        outputs = [torch.relu(e(x)).numpy().astype(float) for e in expert.experts]
+    for a in range(4):
+        for b in range(4):
+            cosines = [
+                p @ q / np.linalg.norm(p) / np.linalg.norm(q)
+                for p, q in zip(outputs[a], outputs[b], strict=True)
+                if np.linalg.norm(p) > 0 and np.linalg.norm(q) > 0
+            ]
+            assert found[a, b] == pytest.approx(np.mean(cosines))
+
+
+def test_answers_hold_both_for_every_mixture(mixtures):
+    answers = interventions.ask(mixtures, np.random.default_rng(0))
+    assert {name: len(values) for name, values in answers.information.items()} == dict.fromkeys(
+        ("cnn", "expression"), interventions.RANDOM_GATES
+    )
+    assert {name: values.shape for name, values in answers.similarity.items()} == dict.fromkeys(
+        ("cnn", "expression"), (4, 4)
+    )

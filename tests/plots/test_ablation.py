@@ -30,9 +30,19 @@ def seeds(variants=REVERSED):
     return pd.DataFrame(values, index=pd.Index([0, 7], name="seed"), columns=pd.Index(variants, name="variant"))
 
 
+def named(ax):
+    """The lines of a figure that its legend names."""
+    return [line for line in ax.lines if not line.get_label().startswith("_")]
+
+
 def costs(variants=REVERSED):
     places = np.arange(len(variants))
-    return pd.DataFrame({"variant": variants, "mmac": 10.0 * places, "accuracy": places / 10})
+    reached = places / 100
+    ends = {"accuracy_low": reached - 0.01, "accuracy_high": reached + 0.02}
+    table = pd.DataFrame(
+        {"variant": variants, "mmac": 10.0 * places, "ms_per_image": 3.0 * places, "accuracy": reached}
+    )
+    return table.assign(**ends)
 
 
 FIGURES = {
@@ -79,10 +89,23 @@ def test_every_seed_has_its_mark_and_every_variant_its_mean():
 def test_costs_stand_where_their_table_says():
     table = costs()
     ax = ablation_plots.plot_cost(table)
-    drawn = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines}
+    drawn = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in named(ax)}
     assert list(drawn) == [style.variant_name(variant) for variant in VARIANTS]
     for row in table.itertuples():
         assert drawn[style.variant_name(row.variant)] == pytest.approx((row.mmac, 100 * row.accuracy))
+    bars = sorted(tuple(segment[:, 1]) for found in ax.collections for segment in found.get_segments())
+    expected = sorted((100 * row.accuracy_low, 100 * row.accuracy_high) for row in table.itertuples())
+    assert np.array(bars) == pytest.approx(np.array(expected))
+
+
+def test_resnets_alone_are_joined_in_the_order_of_what_they_cost():
+    table = costs()
+    ax = ablation_plots.plot_cost(table, cost="ms_per_image")
+    (joined,) = [line for line in ax.lines if line.get_label() == "_joined"]
+    alone = table[table["variant"].str.startswith("backbone")].sort_values("ms_per_image")
+    assert joined.get_xdata().tolist() == alone["ms_per_image"].tolist()
+    assert joined.get_ydata() == pytest.approx(100 * alone["accuracy"].to_numpy())
+    assert "Training time" in ax.get_xlabel()
 
 
 def test_a_variant_looks_the_same_in_every_figure_whatever_else_is_drawn():
@@ -91,7 +114,7 @@ def test_a_variant_looks_the_same_in_every_figure_whatever_else_is_drawn():
         found = [
             looks(ablation_plots.plot_differences(differences(variants), group="variant")),
             looks(ablation_plots.plot_seeds(seeds(variants).fillna(0.5))),
-            {line.get_label(): (line.get_color(), line.get_marker()) for line in cost.lines},
+            {line.get_label(): (line.get_color(), line.get_marker()) for line in named(cost)},
         ]
         expected = {style.variant_name(v): (style.variant_colour(v), style.variant_marker(v)) for v in variants}
         assert found == [expected] * 3

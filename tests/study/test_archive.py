@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from fermoe.cli import main
 from fermoe.files import write_json
-from fermoe.study.archive import NAME, pack, unpack
+from fermoe.study.archive import NAME, pack, packs, unpack
+from fermoe.study.provenance import packed_results
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.runs import StudyResults
 from tests.helpers.runs import make_run
@@ -33,7 +34,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 def test_tables_are_rebuilt_from_the_packed_runs_alone(tmp_path: Path) -> None:
-    a_study(tmp_path)
+    runs = a_study(tmp_path)
     rebuild_tables(tmp_path)
     before = tables(tmp_path)
     pack(tmp_path)
@@ -42,7 +43,34 @@ def test_tables_are_rebuilt_from_the_packed_runs_alone(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["tables", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert tables(tmp_path) == before
-    assert not list(tmp_path.rglob("best.safetensors"))
+    # The weights of the network that stands for the study, its full one's first seed, and of no other.
+    full = next(run for run in runs if "full" in run and "seed0" in run)
+    assert [path.parent.name for path in tmp_path.rglob("best.safetensors")] == [full]
+
+
+def test_many_trainings_are_packed_by_seed_and_a_later_seed_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fermoe.study.archive.PART", 3)
+    runs = a_study(tmp_path)
+    rebuild_tables(tmp_path)
+    before = tables(tmp_path)
+    pack(tmp_path)
+    assert [path.name for path in packs(tmp_path)] == ["runs-seed0.tar.xz", "runs-seed1.tar.xz", NAME]
+    seeds = [path.read_bytes() for path in packs(tmp_path)[:2]]
+    later = make_run(tmp_path, variant="full", seed=2)
+    write_json(tmp_path / "runs" / "study.json", {"study": "mine", "runs": [*runs, later]})
+    pack(tmp_path)
+    assert [path.read_bytes() for path in packs(tmp_path)[:2]] == seeds
+    write_json(tmp_path / "runs" / "study.json", {"study": "mine", "runs": runs})
+    pack(tmp_path)
+    assert len(packs(tmp_path)) == 3  # what is no longer the study's is gone
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "tables")
+    unpack(tmp_path)
+    rebuild_tables(tmp_path)
+    assert tables(tmp_path) == before
+    assert len(packed_results(packs(tmp_path), set(runs))) == len(runs)
 
 
 def test_a_pack_keeps_the_studys_name_and_what_notebooks_show_of_its_runs(tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def test_a_report_is_whole_and_stands_alone(study: Path) -> None:
     html = write_report(study).read_text()
     page = check(html, study)
     sections = [attributes["aria-labelledby"] for attributes in page.all("section")]
-    assert sections == ["claims", "questions", *TITLES, "limits", "provenance"]
+    others = ["others"] if (study / "tables" / "beside.csv").exists() else []
+    assert sections == ["claims", "questions", *TITLES, *others, "limits", "provenance"]
     text = page.text()
     for claim in (f"C{number}" for number in range(1, 12)):
         assert re.search(rf"^{claim}$", text, re.M)
@@ -205,6 +206,14 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     )
     (row,) = verdicts.strongest({"a": nothing, "c": hint}).to_dict("records")
     assert (row["decided_by"], row["verdict"]) == ("c", "inconclusive")
+    model = "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 points; p = 1"
+    scaled = {"claims": claims("contradicted", model)["claims"].assign(scope="scale model")}
+    (row,) = verdicts.strongest({"c": hint, "d": scaled}).to_dict("records")
+    assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 points, on a scale model")
+    assert row["scope"] == "scale model"
+    whole = {"claims": claims("contradicted", "cnn1 adds nothing")["claims"].assign(scope="the paper's network")}
+    (row,) = verdicts.strongest({"d": scaled, "e": whole}).to_dict("records")
+    assert row["decided_by"] == "e"
     (row,) = verdicts.strongest({"a": nothing}).to_dict("records")
     assert (row["decided_by"], row["others"]) == (verdicts.NOBODY, "")
 

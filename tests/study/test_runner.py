@@ -9,10 +9,10 @@ import nbformat
 import psutil
 import pytest
 from click.testing import CliRunner
-from tqdm import tqdm
 
 from fermoe.cli import main
 from fermoe.study.plan import Run
+from fermoe.study.progress import Progress
 from fermoe.study.runner import Outcome, Runner
 from tests.study.test_stale import STUDY, study_file
 
@@ -43,8 +43,8 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def executed(folder: Path, names: list[str], timeout: float | None = None) -> dict[str, Outcome]:
     runs = [Run(name, name, folder / "runs" / name, {"out": str(folder / "runs" / name)}) for name in names]
-    with tqdm(disable=True) as bar:
-        return {outcome.run.id: outcome for outcome in Runner(2, 1, timeout).execute(runs, bar)}
+    with Progress(len(names), quiet=True) as progress:
+        return {outcome.run.id: outcome for outcome in Runner(2, 1, timeout).execute(runs, progress)}
 
 
 def test_every_failure_says_its_reason_where_its_log_is_and_the_next_run_goes_on(notebooks: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
-from tqdm import tqdm
 
 from fermoe.cli import main
 from fermoe.files import write_json
 from fermoe.study.plan import REPORT, Run, Study, expand, load_study, with_inputs
+from fermoe.study.progress import Progress
 from fermoe.study.runner import Runner
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.runs import TRAINING, write_result
@@ -98,8 +98,8 @@ def test_a_run_that_fails_notes_no_inputs_and_leaves_no_older_result(tmp_path: P
     run = Run("05_confusion_matrices", "x", tmp_path / "x", {"study": str(tmp_path / "nowhere")}, inputs="new")
     finish(run)
     run.seen.write_text("old")
-    with tqdm(disable=True) as bar:
-        (outcome,) = Runner(1, 1).execute([run], bar)
+    with Progress(1, quiet=True) as progress:
+        (outcome,) = Runner(1, 1).execute([run], progress)
     assert outcome.error
     assert run.seen.read_text() == "old"
     assert not (run.directory / "result.json").exists()

@@ -1,0 +1,62 @@
+"""Does the hybrid beat a ResNet that costs as much? One sentence from the tables, as in `answers`."""
+
+from __future__ import annotations
+
+import functools
+
+from fermoe.evidence.findings import by_measures, comparison, could_see, findings, lead, rows_of, size
+from fermoe.network.cost import variant_costs
+from fermoe.network.variants import VARIANTS, variants
+from fermoe.paper.verdicts import Tables
+
+EQUAL_WITHIN = 0.1
+"""A tenth more or less is the same budget."""
+
+
+@functools.cache
+def _costs(model: str) -> dict[str, tuple[float, float]]:
+    table = variant_costs(model).set_index("variant")
+    whole = table.loc["full"]
+    return {
+        str(name): (row["mmac"] / whole["mmac"], row["parameters"] / whole["parameters"])
+        for name, row in table.iterrows()
+    }
+
+
+def budget(model: str, variant: str) -> str:
+    """What a variant costs beside the whole network: "95 % of its operations, 2.6 times its parameters", say."""
+    operations, parameters = _costs(model)[variant]
+    return f"{_times(operations)} its operations, {_times(parameters)} its parameters"
+
+
+def _times(ratio: float) -> str:
+    return f"{100 * ratio:.0f} % of" if ratio < 1.5 else f"{ratio:.1f} times"
+
+
+def equal_operations(model: str) -> list[str]:
+    """The ResNets whose operations are those of the whole network, within a tenth."""
+    return [name for name in ("backbone", *variants("budget")) if abs(_costs(model)[name][0] - 1) <= EQUAL_WITHIN]
+
+
+def budgets(tables: Tables) -> str:
+    """Does the hybrid beat a ResNet that costs as much?
+
+    Each ResNet of another width or depth that the study trained is named with its cost. Operations and parameters
+    follow from the network; how long trainings took depends on the machine and stands in notebook 08.
+    """
+    accuracy, said = rows_of(tables, "accuracy", "model", "split"), []
+    if accuracy.empty:
+        return ""
+    model = str(accuracy["model"].iloc[0])
+    for variant in variants("budget"):
+        rows = comparison(tables, "variant", "full", variant)
+        if len(rows):
+            found = findings(rows, -1)
+            first, equal = next(iter(found.values())), variant in equal_operations(model)
+            verdict = lead(found)
+            start = "At equal operations" if equal else "Otherwise sized"
+            text = f"{start}, beside the {VARIANTS[variant].title} ({budget(model, variant)}; {size(first)}): "
+            said.append(
+                (not equal, f"{text}{verdict[0].lower()}{verdict[1:]}: {by_measures(found)}.{could_see(first)}")
+            )
+    return " ".join(text for _, text in sorted(said, key=lambda entry: entry[0]))
