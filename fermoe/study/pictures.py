@@ -26,6 +26,7 @@ from fermoe.plots.ablation import plot_advantages
 from fermoe.plots.accuracy import plot_accuracy_intervals
 from fermoe.plots.beside import plot_beside
 from fermoe.plots.crops import plot_rates
+from fermoe.plots.imbalance import plot_gaps
 from fermoe.plots.training import plot_history
 from fermoe.study.tables_for_people import Compared, advantages, comparisons, input_name, lost
 
@@ -261,6 +262,23 @@ def losses(tables: Tables) -> Picture | None:
     x = "Variant's loss − the full network's (95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "variant", "counted", x, "Variant")
     return as_picture(ax, _sentence(data, "What variants lose beyond the full network under occlusion and light"))
+
+
+def imbalance(tables: Tables) -> Picture | None:
+    """What other shares of the classes in training do to the gaps, where they were tried."""
+    table = rows_of(tables, "imbalance", "composition", "measure", "value", "ci_low", "ci_high")
+    table = table[table["measure"].str.startswith("gap_").astype(bool)]
+    if table.empty:
+        return None
+    lead = table.set_index(["composition", "measure"])["value"]
+    ends = [
+        f"{100 * lead[('proportional', gap)]:.0f} → {100 * lead[('equal', gap)]:.0f} over {gap.removeprefix('gap_')}"
+        for gap in dict.fromkeys(table["measure"])
+        if {("proportional", gap), ("equal", gap)} <= set(lead.index)
+    ]
+    title = f"Equal shares change happy's lead in recall: {', '.join(ends)} (points)"
+    alt = "Happy's lead in recall over fear and disgust by the shares of the classes in training, with intervals."
+    return as_picture(plot_gaps(table, None, _titled(title)), alt)
 
 
 def beside(tables: Tables) -> Picture | None:

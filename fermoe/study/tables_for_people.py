@@ -18,6 +18,7 @@ from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, DROPS, MEASURES
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
+from fermoe.plots.imbalance import COMPOSITION_NAMES
 
 LONGEST = 12
 """Rows of a table on a page; the rest stands in its CSV."""
@@ -342,6 +343,27 @@ def losses(tables: Tables) -> PeopleTable:
         "Mean loss under occlusion and changed light beside the full network's; positive: the full network is better"
     )
     return PeopleTable(caption, columns, rows, "robustness_means.csv")
+
+
+def imbalance(tables: Tables) -> PeopleTable:
+    """Recall by class under other shares of the classes in training."""
+    table = rows_of(tables, "imbalance", "composition", "measure", "training_images", "seeds", "value", "ci_low")
+    wanted = table["measure"].str.startswith(("recall_", "gap_")).astype(bool) | table["measure"].isin(MEASURES)
+    rows, compositions = [], [name for name in COMPOSITION_NAMES if name in set(table["composition"])]
+    for measure, group in table[wanted].groupby("measure", sort=False):
+        cells = []
+        for composition in compositions:
+            for row in group[group["composition"] == composition].itertuples():
+                interval = "" if pd.isna(row.ci_low) else f" [{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]"
+                cells.append(f"{100 * row.value:.1f}{interval} ({row.training_images:.0f})")
+        kind, _, name = str(measure).partition("_")
+        named = {"recall": f"recall of {name}", "gap": f"happy's lead over {name}"}.get(
+            kind, MEASURES.get(str(measure), "")
+        )
+        rows.append((named, *cells))
+    titles = ("Measure, % or points (training images)", *(COMPOSITION_NAMES[name] for name in compositions))
+    caption = "Test results by the shares of the classes in training; sets of one size"
+    return PeopleTable(caption, titles, rows, "imbalance.csv")
 
 
 def beside(tables: Tables) -> PeopleTable:

@@ -101,8 +101,9 @@ def test_a_report_is_whole_and_stands_alone(study: Path) -> None:
     html = write_report(study).read_text()
     page = check(html, study)
     sections = [attributes["aria-labelledby"] for attributes in page.all("section")]
-    others = ["others"] if (study / "tables" / "beside.csv").exists() else []
-    assert sections == ["claims", "questions", *TITLES, *others, "limits", "provenance"]
+    kept = {"imbalance": "imbalance", "others": "beside"}
+    further = [name for name, table in kept.items() if (study / "tables" / f"{table}.csv").exists()]
+    assert sections == ["claims", "questions", *TITLES, *further, "limits", "provenance"]
     text = page.text()
     for claim in (f"C{number}" for number in range(1, 12)):
         assert re.search(rf"^{claim}$", text, re.M)
