@@ -25,6 +25,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "report": "fermoe report fer2013-miniature",
         "pack": "fermoe pack quick",
     },
+    "Beside other models and machines": {
+        "compare": "fermoe compare results/quick ../fermoe-as-cloned/results/quick",
+        "import": "fermoe import py-feat answers.csv --dataset fer2013 --root DIR --study fer2013-long-miniature",
+        "baseline": "fermoe baseline hog_svm --dataset fer2013 --root DIR --study fer2013-long-miniature",
+    },
     "Look at data": {
         "data": "fermoe data check fer2013 --root DIR",
         "crop": "fermoe crop fer2013 --root DIR",
@@ -164,33 +169,27 @@ def study(
 
 
 @main.command()
-@click.argument("name", metavar="STUDY")
-@click.argument("run")
+@click.argument("what", nargs=-1, metavar="KEY=VALUE… | STUDY RUN")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
-def train(name: str, run: str, settings: tuple[str, ...], out: Path | None) -> None:
-    """Train one RUN of a study, which the study's own command then finds trained.
-
-    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train STUDY RUN
-    """
-    from fermoe.study.command import train_run
-
-    sys.exit(train_run(name, run, settings, out))
-
-
-@main.command()
-@click.argument("settings", nargs=-1, metavar="KEY=VALUE…")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run.")
-def train(settings: tuple[str, ...], out: Path | None) -> None:
-    """Train one network without a study and say where it lies: on drawn faces, or dataset=NAME root=DIR.
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run, or of the results.")
+def train(what: tuple[str, ...], settings: tuple[str, ...], out: Path | None) -> None:
+    """Train one network and say where it lies, without a study: KEY=VALUE…, such as dataset=NAME root=DIR.
 
     Keys are those of a study file and of its `extra` rows: dataset, root, model, weights, epochs, batch_size,
     learning_rate, protocol, variant, crop, augmentation, normalisation, twins, precision, seed, training.patience, …
-    The same command goes on where a training was interrupted.
+    Without any it trains on drawn faces. The same command goes on where a training was interrupted.
+
+    STUDY RUN trains one run of a study, which the study's own command then finds trained.
+
+    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train …
     """
+    if len(what) == 2 and not any("=" in word for word in what):
+        from fermoe.study.command import train_run
+
+        sys.exit(train_run(*what, settings, out))
     from fermoe.study.single import train_single
 
-    sys.exit(train_single(settings, out))
+    sys.exit(train_single((*what, *settings), out))
 
 
 @main.command()
