@@ -24,10 +24,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "tables": "fermoe tables fer2013-miniature",
         "report": "fermoe report fer2013-miniature",
         "pack": "fermoe pack quick",
-        "compare": "fermoe compare my-results/quick results/quick",
     },
-    "Set other models beside them": {
-        "import": "fermoe import mine answers.csv --dataset fer2013 --root DIR --study fer2013-long-miniature",
+    "Beside other models and machines": {
+        "compare": "fermoe compare results/quick ../fermoe-as-cloned/results/quick",
+        "import": "fermoe import py-feat answers.csv --dataset fer2013 --root DIR --study fer2013-long-miniature",
         "baseline": "fermoe baseline hog_svm --dataset fer2013 --root DIR --study fer2013-long-miniature",
     },
     "Look at data": {
@@ -169,30 +169,27 @@ def study(
 
 
 @main.command()
-@click.argument("what", nargs=-1, metavar="[KEY=VALUE… | STUDY RUN]")
+@click.argument("what", nargs=-1, metavar="KEY=VALUE… | STUDY RUN")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run, or of the study.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run, or of the results.")
 def train(what: tuple[str, ...], settings: tuple[str, ...], out: Path | None) -> None:
-    """Train one network and say where it lies: on drawn faces, or dataset=NAME root=DIR; or one RUN of a STUDY.
+    """Train one network and say where it lies, without a study: KEY=VALUE…, such as dataset=NAME root=DIR.
 
     Keys are those of a study file and of its `extra` rows: dataset, root, model, weights, epochs, batch_size,
     learning_rate, protocol, variant, crop, augmentation, normalisation, twins, precision, seed, training.patience, …
-    The same command goes on where a training was interrupted. RUN is one that `fermoe study STUDY --dry-run` lists,
-    and the study then finds it trained. On several GPUs:
+    Without any it trains on drawn faces. The same command goes on where a training was interrupted.
 
-    torchrun --standalone --nproc-per-node 4 --no-python fermoe train STUDY RUN
+    STUDY RUN trains one run of a study, which the study's own command then finds trained.
+
+    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train …
     """
-    from fermoe.study.command import train_run
+    if len(what) == 2 and not any("=" in word for word in what):
+        from fermoe.study.command import train_run
+
+        sys.exit(train_run(*what, settings, out))
     from fermoe.study.single import train_single
 
-    of_a_study = [word for word in what if "=" not in word]
-    if not of_a_study:
-        sys.exit(train_single((*what, *settings), out))
-    if len(what) != 2 or len(of_a_study) != 2:
-        raise UserError(
-            f"'{' '.join(what)[:60]}' is neither KEY=VALUE… nor STUDY RUN", fix="such as fermoe train epochs=3 seed=1"
-        )
-    sys.exit(train_run(*what, settings, out))
+    sys.exit(train_single((*what, *settings), out))
 
 
 @main.command()

@@ -12,6 +12,7 @@ import click
 from fermoe.files import results_dir
 from fermoe.study.plan import single_training
 from fermoe.training.config import TrainConfig
+from fermoe.training.distributed import is_first
 from fermoe.training.train import train
 
 FOLDER = "single"
@@ -23,11 +24,16 @@ def train_single(settings: Sequence[str], out: Path | None) -> int:
     config = single_training(settings)
     directory = out or results_dir() / FOLDER / "runs" / config.run_id
     where = f" from {config.root}" if config.root else ""
-    click.echo(f"{config.variant} network '{config.model}' on {config.dataset}{where}, at most {config.epochs} epochs")
-    result = train(config, directory, progress=sys.stderr.isatty())
+    say = click.echo if is_first() else _nothing  # under torchrun all processes come by here
+    say(f"{config.variant} network '{config.model}' on {config.dataset}{where}, at most {config.epochs} epochs")
+    result = train(config, directory, progress=sys.stderr.isatty() and is_first())
     for line in _said(config, result, directory):
-        click.echo(line)
+        say(line)
     return 0
+
+
+def _nothing(line: str) -> None:
+    """What a process says that is not the first of its run."""
 
 
 def _said(config: TrainConfig, result: dict[str, Any], directory: Path) -> list[str]:

@@ -87,6 +87,19 @@ def test_runs_without_a_study_are_one_folder_of_results_that_tables_are_made_of(
     assert set(rebuild_tables(tmp_path / "single")["accuracy"]["seed"]) == {0, 1}
 
 
+def test_two_words_are_a_run_of_a_study(tmp_path: Path) -> None:
+    result = train("quick", "nonsense", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "the study has no training 'nonsense'" in result.stderr
+
+
+def test_of_several_processes_the_first_one_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single, "is_first", lambda: False)
+    result = train(*SMALL, "--out", tmp_path / "run")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert (tmp_path / "run" / "result.json").exists()
+
+
 def test_a_dataset_without_its_folder_is_one_line_and_exit_code_2() -> None:
     result = train("dataset=fer2013")
     assert result.exit_code == 2
