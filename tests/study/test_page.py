@@ -207,10 +207,10 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     )
     (row,) = verdicts.strongest({"a": nothing, "c": hint}).to_dict("records")
     assert (row["decided_by"], row["verdict"]) == ("c", "inconclusive")
-    model = "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 points; p = 1"
+    model = "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 [-0.2, 0.0] in accuracy, +0.3 more"
     scaled = {"claims": claims("contradicted", model)["claims"].assign(scope="scale model")}
     (row,) = verdicts.strongest({"c": hint, "d": scaled}).to_dict("records")
-    assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 points, on a scale model")
+    assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 [-0.2, 0.0] in accuracy, on a scale model")
     assert row["scope"] == "scale model"
     whole = {"claims": claims("contradicted", "cnn1 adds nothing")["claims"].assign(scope="the paper's network")}
     (row,) = verdicts.strongest({"d": scaled, "e": whole}).to_dict("records")
