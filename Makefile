@@ -16,9 +16,10 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 
-soak: $(READY)  ## what takes too long for every time: kills at random moments, ten thousand images
+soak: $(READY)  ## what takes too long for every time, into results/benchmarks/soak.md: kills, two processes, 10,000 images
 	$(BIN)/python -m pytest -m soak
 	$(BIN)/python -m tests.soak.kills --kills 20
+	$(BIN)/python -m tests.soak.processes
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
 	$(BIN)/python -m fermoe.study.notebooks notebooks/*.ipynb
