@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: study test soak notebooks lock clean
+.PHONY: study test browser soak notebooks lock clean
 
 study: $(READY)  ## the quick study: tables and report in results/quick
 	$(BIN)/fermoe study quick
@@ -15,6 +15,9 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none
+	$(BIN)/python -m pytest -m browser tests/browser
 
 soak: $(READY)  ## what takes too long for every time, into results/benchmarks/soak.md: kills, two processes, 10,000 images
 	$(BIN)/python -m pytest -m soak
