@@ -14,7 +14,7 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m tests.check_notebooks
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
 	$(BIN)/python -m fermoe.study.notebooks notebooks/*.ipynb

@@ -44,6 +44,8 @@ COLOURS = {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 LINES = ("-", "--", "-.", ":")
+SHARP = 2
+"""Dots of a saved figure for each of a screen's."""
 STEP = 1.06
 """From one tile to the next: a tile has the side 1. Column x and row y of a sheet begin at (x · STEP, y · STEP)."""
 
@@ -337,12 +339,21 @@ def name_lines(ax: Axes, lines: Mapping[str, Mapping[str, Any]]) -> None:
     ax.set_title(ax.get_title(loc="left"), loc="left", pad=26)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Save a PNG of 256 colours without the date or the software's version: the same figure is the same bytes."""
+def png(figure: Figure, photo: bool = False) -> bytes:
+    """The figure as a PNG without the date or the software's version: the same figure is the same bytes.
+
+    It has two dots for every point of a screen, so that it stays sharp when it is enlarged, and 256 colours of its
+    own unless it is a `photo`: faces and maps keep all of theirs.
+    """
     content = BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    figure.savefig(content, format="png", dpi=SHARP * figure.dpi, metadata={"Software": None})
+    return content.getvalue() if photo else with_palette(content.getvalue())
+
+
+def save_figure(figure: Figure, path: str | Path, photo: bool = False) -> None:
+    """Save the figure's `png`."""
     with atomic(path) as temporary:
-        temporary.write_bytes(with_palette(content.getvalue()))
+        temporary.write_bytes(png(figure, photo))
 
 
 def with_palette(png: bytes) -> bytes:

@@ -89,7 +89,8 @@ def lead_picture(tables: Tables) -> pictures.Picture | None:
     """The figure of the leading question, in the look of every figure; None where it was not asked."""
     with plt.rc_context():
         style.use_style()
-        return pictures.lead(tables)
+        drawn = pictures.lead(tables)
+        return None if drawn is None else pictures.as_picture(drawn)
 
 
 def report_page(tables: Tables, folder: Path, title: str) -> str:
