@@ -56,6 +56,14 @@ def confusions(pairs: pd.DataFrame) -> str:
     return f"Mistaken most: {first['true']} for {first['predicted']}, {100 * first['share']:.0f} % of its images"
 
 
+def recalls(table: pd.DataFrame) -> str:
+    """05: the classes that are recognised best and worst; `table` is of `confusions.class_recalls`."""
+    first = table[table["source"] == table["source"].iloc[0]].dropna(subset=["recall"])
+    best, worst = first.loc[first["recall"].idxmax()], first.loc[first["recall"].idxmin()]
+    names = f"{best['label']} ({100 * best['recall']:.0f} %)", f"{worst['label']} ({100 * worst['recall']:.0f} %)"
+    return f"Recognised best: {names[0]}, worst: {names[1]} ({first['source'].iloc[0]})"
+
+
 def agreement(table: pd.DataFrame) -> str:
     """07: whether two trainings divide the images alike; `table` is of `experts.seed_agreement`."""
     if table.empty:

@@ -68,7 +68,9 @@ def fit_titles(figure: Figure) -> None:
         box = title.get_window_extent()
         others = [one.get_position().x0 * figure.bbox.width for one in panels if one is not ax and _beside(ax, one)]
         _broken(title, box.width, min([figure.bbox.width, *others]) - box.x0 - 6)
-        _broken(ax.xaxis.label, ax.xaxis.label.get_window_extent().width, max(300, 1.3 * ax.bbox.width))
+        under = ax.xaxis.label.get_window_extent()
+        middle = (under.x0 + under.x1) / 2
+        _broken(ax.xaxis.label, under.width, 2 * min(middle, figure.bbox.width - middle) - 12)
         _broken(ax.yaxis.label, ax.yaxis.label.get_window_extent().height, max(160, ax.bbox.height))
 
 

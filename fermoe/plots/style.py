@@ -219,12 +219,19 @@ def grouped_bars(ax: Axes, table: pd.DataFrame, **options: Any) -> list[BarConta
     return drawn
 
 
-def heat_map(ax: Axes, values: pd.DataFrame, label: str, highest: float | None = 100) -> None:
-    """Values from 0 to `highest` in shades of blue, each written in its cell; NaN is left blank."""
+def heat_map(
+    ax: Axes,
+    values: pd.DataFrame,
+    label: str,
+    highest: float | None = 100,
+    lowest: float = 0,
+    colours: str = "Blues",
+) -> None:
+    """Values from `lowest` to `highest` in shades of a colour, each written in its cell; NaN is left blank."""
     import seaborn as sns  # here: it loads SciPy, which a training does without
 
-    look: dict[str, Any] = {"annot": True, "fmt": ".0f", "annot_kws": {"size": 9}, "linewidths": 0.5, "cmap": "Blues"}
-    sns.heatmap(values, ax=ax, vmin=0, vmax=highest, cbar_kws={"label": label}, **look)
+    look: dict[str, Any] = {"annot": True, "fmt": ".0f", "annot_kws": {"size": 9}, "linewidths": 0.5, "cmap": colours}
+    sns.heatmap(values, ax=ax, vmin=lowest, vmax=highest, cbar_kws={"label": label}, **look)
     ax.tick_params(axis="both", rotation=0)
     ax.grid(visible=False)
 
@@ -342,12 +349,12 @@ def name_lines(ax: Axes, lines: Mapping[str, Mapping[str, Any]]) -> None:
 def png(figure: Figure, photo: bool = False) -> bytes:
     """The figure as a PNG without the date or the software's version: the same figure is the same bytes.
 
-    It has two dots for every point of a screen, so that it stays sharp when it is enlarged, and 256 colours of its
-    own unless it is a `photo`: faces and maps keep all of theirs.
+    It has two dots for every point of a screen, so that it stays sharp when it is enlarged. In a `photo`, of faces or
+    maps, colours between those of the palette are mixed of neighbouring dots (`with_palette`).
     """
     content = BytesIO()
     figure.savefig(content, format="png", dpi=SHARP * figure.dpi, metadata={"Software": None})
-    return content.getvalue() if photo else with_palette(content.getvalue())
+    return with_palette(content.getvalue(), photo)
 
 
 def save_figure(figure: Figure, path: str | Path, photo: bool = False) -> None:
@@ -356,14 +363,16 @@ def save_figure(figure: Figure, path: str | Path, photo: bool = False) -> None:
         temporary.write_bytes(png(figure, photo))
 
 
-def with_palette(png: bytes) -> bytes:
-    """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less."""
+def with_palette(png: bytes, mixed: bool = False) -> bytes:
+    """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less.
+
+    `mixed` makes the colours in between of neighbouring dots, so that shades have no steps.
+    """
     content = BytesIO()
-    reduced = (
-        Image.open(BytesIO(png), formats=["PNG"])
-        .convert("RGB")
-        .quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    )
+    picture = Image.open(BytesIO(png), formats=["PNG"]).convert("RGB")
+    reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    if mixed:
+        reduced = picture.quantize(256, palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
     reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
 

@@ -170,13 +170,13 @@ def accuracies(tables: Tables) -> Drawn | None:
             few = found.outcome is Outcome.FEW
             ends = (float("nan"), float("nan")) if few else (found.low, found.high)
             setting = f"{input_name(protocol)}, {input_name(pipeline)}"
-            rows.append((style.variant_name(variant), setting, found.value, *ends))
+            rows.append((variant, setting, found.value, *ends))
     if not rows:
         return None
-    data = pd.DataFrame(rows, columns=["network", "setting", "accuracy", "ci_low", "ci_high"])
+    data = pd.DataFrame(rows, columns=["variant", "setting", "accuracy", "ci_low", "ci_high"])
     best = data.loc[data["accuracy"].idxmax()]
-    title = f"Highest mean: {best['network']}, {100 * best['accuracy']:.1f} % ({best['setting']})"
-    ax = plot_accuracy_intervals(data, None, _titled(title), "network", "setting")
+    title = f"Highest mean: {style.variant_name(best['variant'])}, {100 * best['accuracy']:.1f} % ({best['setting']})"
+    ax = plot_accuracy_intervals(data, None, _titled(title), "variant", "setting")
     ax.set_xlabel("Test accuracy (%, mean over seeds, 95 % over seeds from three on)")
     return Drawn(ax, "Mean test accuracy of every network and setting, with its interval over seeds.")
 

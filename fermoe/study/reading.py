@@ -12,7 +12,7 @@ from html import escape
 from IPython.display import HTML, Markdown
 
 from fermoe.evidence import answers
-from fermoe.evidence.findings import rows_of
+from fermoe.evidence.findings import counted, rows_of
 from fermoe.paper.verdicts import Tables
 from fermoe.study.tables_for_people import PeopleTable
 
@@ -60,7 +60,7 @@ def printed(table: PeopleTable) -> HTML:
         "<tr>" + "".join(f'<td style="{CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
         for row in table.shown
     )
-    more = f"{table.left_out} more rows, and every digit: " if table.left_out else "Every digit: "
+    more = f"{counted(table.left_out, 'more row')}, and every digit: " if table.left_out else "Every digit: "
     source = f'<p style="text-align:left">{more}tables/{escape(table.csv)} of the study</p>' if table.csv else ""
     caption = f'<caption style="{CELL};caption-side:top;font-weight:bold">{escape(table.caption)}</caption>'
     return HTML(

@@ -8,7 +8,7 @@ import pandas as pd
 from fermoe.evidence.findings import AXES, COMPARED, Finding, comparison, findings, rows_of, share
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
-from fermoe.study.tables_for_people import PeopleTable, number
+from fermoe.study.tables_for_people import PeopleTable, in_order, input_name, mean, number
 
 
 def recalls(tables: Tables) -> dict[str, Finding]:
@@ -57,3 +57,30 @@ def costs(table: pd.DataFrame) -> PeopleTable:
     ]
     columns = ("Variant", "Parameters", "Multiply-adds an image, millions", "Mean accuracy")
     return PeopleTable("What each network costs", columns, rows, "accuracy.csv")
+
+
+def class_recalls(table: pd.DataFrame) -> PeopleTable:
+    """05: recall by class; `table` is of `confusions.class_recalls`."""
+    sources = list(dict.fromkeys(table["source"]))
+    named, rows = style.in_order(style.for_people(table), "label"), []
+    for label, group in named.groupby("label", sort=False):
+        of = group.set_index("source")
+        cells = [share(*of.loc[source, ["recall", "recall_low", "recall_high"]]) for source in sources]
+        rows.append((str(label), f"{int(group['images'].iloc[0]):,}", *cells))
+    caption = "Recall by class: means over seeds, with Student's interval over them from three on"
+    return PeopleTable(caption, ("Class", "Test images", *(f"{name[0].upper()}{name[1:]}" for name in sources)), rows)
+
+
+def halves(tables: Tables) -> PeopleTable:
+    """05: PublicTest and PrivateTest apart, which FER-2013 alone has."""
+    table = rows_of(tables, "accuracy", "split", "accuracy", "balanced_accuracy", "macro_f1", "seed", "images")
+    table, rows = table[table["split"].isin(["PublicTest", "PrivateTest"])], []
+    keys = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "composition"]
+    for _, group in in_order(table).groupby([*keys, "split"], sort=False):
+        first = group.iloc[0]
+        network = f"{style.variant_name(first['variant'])}, {input_name(first['protocol'])}"
+        network += f", {input_name(first['pipeline'])}, {input_name(first['crop'])}"
+        cells = [mean(group[measure]) for measure in style.MEASURE_NAMES]
+        rows.append((network, first["split"], f"{int(first['images']):,}", str(group["seed"].nunique()), *cells))
+    columns = ("Network", "Part", "Images", "Seeds", "Accuracy, %", "Balanced accuracy, %", "Macro-F1, %")
+    return PeopleTable("PublicTest and PrivateTest apart", columns, rows, "accuracy.csv")
