@@ -73,6 +73,22 @@ def agreement(table: pd.DataFrame) -> str:
     return f"Two trainings divide the images {words}: agreement {low:.2f} to {high:.2f} (1 is the same, 0 is chance)"
 
 
+def information(table: pd.DataFrame) -> str:
+    """07: in how many trainings the first choice tells more about the class than chance; `table` is experts.csv."""
+    found = table[table["measure"] == "mutual_information"]
+    null = table[table["measure"] == "mutual_information_null"].set_index(["run", "mixture"])["ci_high"]
+    beyond = sum(row.value > null[row.run, row.mixture] for row in found.itertuples())
+    return f"The first choice tells more about the class than chance in {beyond} of {counted(len(found), 'mixture')}"
+
+
+def loads(rows: pd.DataFrame, mixture: str) -> str:
+    """07: how one training's mixture shares its images out; `rows` are its rows of experts.csv."""
+    load = rows[rows["measure"] == "top2_load"].set_index("expert")["value"]
+    idle = int((load < 0.01).sum())
+    most = f"{mixture[0].upper()}{mixture[1:]}: expert {load.idxmax()} serves {100 * load.max():.0f} % of the images"
+    return most + (f", {counted(idle, 'expert')} hardly any" if idle else f", the least {100 * load.min():.0f} %")
+
+
 def severities(table: pd.DataFrame, variant: str = "full") -> str:
     """09: the perturbation that costs a network most at the middle severity; `table` is robustness.csv."""
     mine = table[(table["variant"] == variant) & (table["severity"] == 3)]
@@ -84,6 +100,12 @@ def severities(table: pd.DataFrame, variant: str = "full") -> str:
         f"At severity 3 the full network falls from {clean:.0f} % to {100 * worst['accuracy']:.0f} % "
         f"({worst['perturbation']}) at most, to {100 * least['accuracy']:.0f} % ({least['perturbation']}) at least"
     )
+
+
+def told(low: pd.Series, high: pd.Series, what: str) -> str:
+    """How many of some intervals leave out 0, and on which side."""
+    right, left = int((low > 0).sum()), int((high < 0).sum())
+    return f"{what}: {right} of {len(low)} intervals right of the line, {left} left of it"
 
 
 def regroupings(control: pd.DataFrame) -> str:

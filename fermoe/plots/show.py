@@ -34,7 +34,8 @@ def described(drawn: Axes | Figure) -> Drawn:
     """A figure with a sentence made of what is written on it: its title, and what its axes say."""
     axes = drawn.axes if isinstance(drawn, Figure) else [drawn]
     ax = axes[0]
-    titles = dict.fromkeys(filter(None, (one.get_title(loc="left") for one in axes)))
+    whole = drawn.get_suptitle() if isinstance(drawn, Figure) else ""
+    titles = dict.fromkeys(filter(None, (whole, *(one.get_title(loc="left") for one in axes))))
     names = [text for text in (ax.get_ylabel(), ax.get_xlabel()) if text]
     said = ["; ".join(titles), " against ".join(names)]
     return Drawn(ax, ". ".join(" ".join(text.split()) for text in said if text) + ".")
@@ -62,6 +63,8 @@ def fit_titles(figure: Figure) -> None:
     """Break titles and names of axes that are wider than there is room, so that none is cut off or meets another."""
     figure.canvas.draw()
     panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    if (above := figure._suptitle) is not None:  # type: ignore[attr-defined]
+        _broken(above, above.get_window_extent().width, figure.bbox.width - 20)
     for ax in panels:
         written = ax.get_title(loc="left")
         title = next(text for text in ax.findobj(Text, include_self=False) if text.get_text() == written)

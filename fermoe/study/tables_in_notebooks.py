@@ -84,3 +84,83 @@ def halves(tables: Tables) -> PeopleTable:
         rows.append((network, first["split"], f"{int(first['images']):,}", str(group["seed"].nunique()), *cells))
     columns = ("Network", "Part", "Images", "Seeds", "Accuracy, %", "Balanced accuracy, %", "Macro-F1, %")
     return PeopleTable("PublicTest and PrivateTest apart", columns, rows, "accuracy.csv")
+
+
+def at_severity(table: pd.DataFrame, severity: int = 3) -> PeopleTable:
+    """09: accuracy under every perturbation of one severity, clean above; `table` is robustness.csv."""
+    mine = style.in_order(table[table["severity"] == severity], "variant")
+    variants, rows = list(dict.fromkeys(mine["variant"])), []
+    clean = mine.drop_duplicates("variant").set_index("variant")["clean_accuracy"]
+    rows.append(("clean", "", *(share(clean[variant]) for variant in variants)))
+    for (name, group), some in mine.groupby(["perturbation", "group"], sort=False):
+        of = some.set_index("variant")
+        cells = [share(*of.loc[v, ["accuracy", "ci_low", "ci_high"]]) if v in of.index else "" for v in variants]
+        rows.append((str(name), str(group), *cells))
+    caption = f"Accuracy at severity {severity}, mean over seeds; intervals over images"
+    columns = ("Perturbation", "Kind", *(style.variant_name(variant) for variant in variants))
+    return PeopleTable(caption, columns, rows, "robustness.csv")
+
+
+def regrouped(control: pd.DataFrame) -> PeopleTable:
+    """09: clearly different conditions beside those between trainings dealt anew; `control` is of `regrouped`."""
+    rows = [
+        (
+            style.variant_name(row.variant),
+            str(row.seeds),
+            f"{row.clearly_different} of {row.conditions}",
+            f"{row.by_chance:.1f}",
+            str(row.most_by_chance),
+            f"{row.p:.2f}",
+        )
+        for row in control.itertuples()
+    ]
+    columns = ("Variant", "Seeds", "Clearly different conditions", "By chance, mean", "By chance, most", "p")
+    return PeopleTable("Clearly different conditions beside those that chance between trainings gives", columns, rows)
+
+
+def agreement(table: pd.DataFrame) -> PeopleTable:
+    """07: whether two trainings divide the images alike; `table` is of `experts.seed_agreement`."""
+    rows = []
+    keys = ["protocol", "variant", "pipeline", "mixture"]
+    for (protocol, variant, pipeline, mixture), group in in_order(table).groupby(keys, sort=False):
+        setting = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"
+        measures = ("adjusted_information", "matched", "matched_by_chance")
+        cells = [
+            number(group[name].mean(), 100 if "matched" in name else 1, 0 if "matched" in name else 2)
+            for name in measures
+        ]
+        rows.append((f"{style.mixture_name(mixture)}: {setting}", str(len(group)), *cells))
+    columns = ("Mixture", "Pairs of seeds", "Agreement (1 the same, 0 chance)", "Experts matched, %", "By chance, %")
+    return PeopleTable("Do two trainings divide the images alike?", columns, rows)
+
+
+def best_alone(table: pd.DataFrame) -> PeopleTable:
+    """07: what the best single expert costs beside choosing, of the full network; `table` is experts.csv."""
+    alone = table[(table["measure"] == "forced_drop") & (table["variant"] == "full")]
+    best = alone.loc[alone.groupby(["run", "mixture"], sort=False)["value"].idxmin()]
+    rows = [
+        (
+            f"{style.mixture_name(row.mixture)}, {input_name(row.protocol)}, seed {row.seed}",
+            str(row.expert),
+            f"{int(row.images):,}",
+            Finding(row.value, row.ci_low, row.ci_high, 3).text(),
+        )
+        for row in in_order(best).itertuples()
+    ]
+    columns = ("Mixture of the full network", "Expert", "Images", "Choosing gains over it, points")
+    caption = "What choosing gains over always taking the one best expert, over images"
+    return PeopleTable(caption, columns, rows, "experts.csv")
+
+
+def gate_changes(table: pd.DataFrame, shown: dict[str, tuple[str, float, int]]) -> PeopleTable:
+    """07: what other gates change; `table` is of `experts.against`, `shown` names measures, their scale and digits."""
+    rows = []
+    kept = in_order(table[table["measure"].isin(shown) & (table["mixture"] != "both")])
+    for row in kept.itertuples():
+        name, scale, digits = shown[row.measure]
+        found = Finding(row.difference, row.ci_low, row.ci_high, row.seeds)
+        setting = f"{style.variant_name(row.variant)}, {style.mixture_name(row.mixture)}"
+        cells = (number(row.baseline, scale, digits), number(row.value, scale, digits), found.text(scale, digits))
+        rows.append((setting, name, str(row.seeds), *cells))
+    columns = ("Network", "Measure", "Seeds", "Full network", "This one", "Difference")
+    return PeopleTable("Other gates beside the full network's, over seeds", columns, rows, "experts.csv")
