@@ -64,6 +64,13 @@ def recalls(table: pd.DataFrame) -> str:
     return f"Recognised best: {names[0]}, worst: {names[1]} ({first['source'].iloc[0]})"
 
 
+def published_recalls(table: pd.DataFrame) -> str:
+    """00: which class is the easiest in how many of the paper's matrices; `table` is of `confusions.class_recalls`."""
+    best = table.loc[table.groupby("source", sort=False)["recall"].idxmax(), "label"]
+    names = best.replace("happiness", "happy")
+    return f"{str(names.mode().iloc[0]).capitalize()} is easiest on {int(names.value_counts().max())} of {len(names)} datasets"
+
+
 def agreement(table: pd.DataFrame) -> str:
     """07: whether two trainings divide the images alike; `table` is of `experts.seed_agreement`."""
     if table.empty:
@@ -118,6 +125,12 @@ def regroupings(control: pd.DataFrame) -> str:
             f"{counted(len(more), 'variant')} of {len(control)} differ in more conditions than chance between trainings"
         )
     return "No variant differs in more conditions than chance between trainings"
+
+
+def verdicts(claims: pd.DataFrame) -> str:
+    """10: how many claims a study decides; `claims` is claims.csv."""
+    decided = int(claims["verdict"].isin(["supported", "contradicted"]).sum())
+    return f"{decided} of {counted(len(claims), 'claim')} decided"
 
 
 def history(ours: pd.Series, theirs: pd.DataFrame) -> str:

@@ -26,7 +26,7 @@ from fermoe.plots.accuracy import plot_accuracy_intervals
 from fermoe.plots.crops import plot_rates
 from fermoe.plots.show import Drawn
 from fermoe.plots.training import plot_history
-from fermoe.study.tables_for_people import Compared, advantages, comparisons, input_name, lost
+from fermoe.study.tables_for_people import Compared, advantages, comparisons, in_order, input_name, lost
 
 WIDEST = 62
 """Letters in a line of a title or of an axis's name."""
@@ -203,10 +203,10 @@ def maps(tables: Tables) -> Drawn | None:
 def gates(tables: Tables) -> Drawn | None:
     """07: whether an image needs its own gates."""
     table = rows_of(tables, "experts", "mixture", "measure", "value", "seed")
-    table = table[(table["measure"] == "shuffled_gates_drop") & (table["mixture"] != "both")]
+    table = in_order(table[(table["measure"] == "shuffled_gates_drop") & (table["mixture"] != "both")])
     rows = []
     for (protocol, variant, pipeline, mixture), group in table.groupby(
-        ["protocol", "variant", "pipeline", "mixture"], sort=True
+        ["protocol", "variant", "pipeline", "mixture"], sort=False
     ):
         found = over_seeds(group["value"])
         ends = (float("nan"), float("nan")) if found.outcome is Outcome.FEW else (found.low, found.high)

@@ -27,6 +27,12 @@ def answer(tables: Tables, notebook: str) -> Markdown:
     return Markdown(f"**Answer.** {_text(answers.NOTEBOOKS[notebook](tables))}")
 
 
+def answers_to_questions(tables: Tables) -> Markdown:
+    """Everything that a reader asks, with the study's answer."""
+    asked = [f"- **{question}** {_text(said(tables))}" for question, said in answers.QUESTIONS.items()]
+    return Markdown("\n".join(asked))
+
+
 def what_follows(tables: Tables, notebook: str) -> Markdown:
     """The claims that the notebook's answer bears on, each with its verdict and the reason for it."""
     said = answers.follows(tables, notebook)
@@ -52,13 +58,13 @@ def _text(words: str) -> str:
 
 
 def printed(table: PeopleTable) -> HTML:
-    """A table of a dozen rows at most, with the CSV that has the others; a sentence where it has none."""
+    """A table of a dozen rows at most, with the CSV that has the others; all rows where no CSV has them."""
     if not table.rows:
         return HTML(f"<p>{escape(table.caption)}: the study has nothing to show.</p>")
+    shown = table.shown if table.csv else table.rows
     head = "".join(f'<th scope="col" style="{CELL}">{escape(name)}</th>' for name in table.columns)
     body = "\n".join(
-        "<tr>" + "".join(f'<td style="{CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
-        for row in table.shown
+        "<tr>" + "".join(f'<td style="{CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>" for row in shown
     )
     more = f"{counted(table.left_out, 'more row')}, and every digit: " if table.left_out else "Every digit: "
     source = f'<p style="text-align:left">{more}tables/{escape(table.csv)} of the study</p>' if table.csv else ""
