@@ -14,7 +14,7 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m tests.check_notebooks
 
 browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none
 	$(BIN)/python -m pytest -m browser tests/browser
