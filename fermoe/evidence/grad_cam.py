@@ -31,6 +31,7 @@ from fermoe.evidence.faithfulness import (
     random_weights_correlations,
     rank_correlation,
     removal,
+    weights_verdict,
     with_interval,
 )
 from fermoe.evidence.maps import (
@@ -292,6 +293,17 @@ def class_table(evidence: Sequence[Evidence], label_names: Sequence[str]) -> pd.
 def _ratio_of(shares: Floats, areas: Floats, axis: int = -1) -> Floats:
     part, whole = shares.mean(axis=axis), areas.mean(axis=axis)
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def weights_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """`faithfulness.weights_verdict` by variant, branch and seed: column maps; `rows` are of one layer per branch."""
+    keys, ends = ["variant", "branch", "seed"], ["value", "ci_low", "ci_high"]
+    random, other = (
+        rows[rows["measure"] == measure].set_index(keys)[ends]
+        for measure in ("random_weights_correlation", "other_training_correlation")
+    )
+    pairs = zip(random.to_numpy(), other.reindex(random.index).to_numpy(), strict=True)
+    return random.assign(maps=[weights_verdict(tuple(one), tuple(two)) for one, two in pairs]).reset_index()
 
 
 def _measures(item: Evidence, inside: NDArray[np.bool_]) -> Iterator[tuple[str, Statistic, Any]]:

@@ -68,7 +68,8 @@ def published_recalls(table: pd.DataFrame) -> str:
     """00: which class is the easiest in how many of the paper's matrices; `table` is of `confusions.class_recalls`."""
     best = table.loc[table.groupby("source", sort=False)["recall"].idxmax(), "label"]
     names = best.replace("happiness", "happy")
-    return f"{str(names.mode().iloc[0]).capitalize()} is easiest on {int(names.value_counts().max())} of {len(names)} datasets"
+    easiest, times = str(names.mode().iloc[0]).capitalize(), int(names.value_counts().max())
+    return f"{easiest} is easiest on {times} of {len(names)} datasets"
 
 
 def agreement(table: pd.DataFrame) -> str:
@@ -139,4 +140,57 @@ def history(ours: pd.Series, theirs: pd.DataFrame) -> str:
     return (
         f"Best epoch {100 * np.nanmax(ours):.1f} %; the paper's four trainings reach "
         f"{100 * best.min():.0f} to {100 * best.max():.0f} %"
+    )
+
+
+def same_network(blocks: pd.DataFrame, convolutions: pd.DataFrame) -> str:
+    """03: whether every block has the published number of parameters, and FFT convolutions give the direct ones'.
+
+    `blocks` has the columns published, here; `convolutions` is of `cost.compare_convolutions`.
+    """
+    other = int((blocks["published"] != blocks["here"]).sum())
+    close = bool((convolutions["largest_difference"] < 1e-4).all())
+    same = (
+        f"every one of its {len(blocks)} blocks has the published number of parameters, {blocks['here'].sum():,} in all"
+    )
+    said = f"No: {other} of {len(blocks)} blocks have other parameters than published." if other else f"Yes: {same}."
+    kernels = "agree with direct ones to one in ten thousand" if close else "DIFFER from direct ones"
+    return f"{said} Its large kernels, computed by FFT, {kernels}."
+
+
+def costs(table: pd.DataFrame) -> str:
+    """03: what each block takes of the operations; `table` is of `cost.block_costs`, or has its columns."""
+    whole = table["gmac_direct"].sum()
+    of = table.set_index("block")["gmac_direct"]
+    return (
+        f"Extractor 1 takes {100 * of['cnn1'] / whole:.0f} % of {whole:.1f} GMAC; the whole network costs "
+        f"{whole / of['resnet']:.1f} times its ResNet"
+    )
+
+
+def speed(convolutions: pd.DataFrame) -> str:
+    """03: where the frequency domain is faster; `convolutions` is of `cost.compare_convolutions`."""
+    faster = convolutions[convolutions["speed_up"] > 1]
+    if faster.empty:
+        return "By FFT no layer is faster here"
+    best = faster.loc[faster["speed_up"].idxmax()]
+    many = f"{best['speed_up']:.0f} times for {int(best['kernel'])}×{int(best['kernel'])}"
+    return f"By FFT {len(faster)} of {len(convolutions)} layers are faster here, {many}"
+
+
+def maps_on_parts(data: pd.DataFrame) -> str:
+    """06: which branch's maps lie on which part of the face; `data` has branch and row names, value and its ends."""
+    clear = data[data["ci_low"] > 1]
+    if clear.empty:
+        return "No map lies on a part of the face more than on the rest"
+    best = clear.loc[clear["value"].idxmax()]
+    most = f"most {best['branch']}: {best['value']:.1f} times on {best['row']}"
+    return f"{len(clear)} of {len(data)} maps prefer a part of the face, {most}"
+
+
+def checks_of_maps(verdicts: pd.Series) -> str:
+    """06: how many maps depend on what was learned; `verdicts` are of `faithfulness.weights_verdict`."""
+    counts = verdicts.value_counts()
+    return "Maps beside random weights and another training: " + listed(
+        [f"{count} of {len(verdicts)} {name}" for name, count in counts.items()]
     )
