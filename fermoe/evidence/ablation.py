@@ -164,23 +164,6 @@ def variant_summary(rows: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataF
     return pd.DataFrame(summary, columns=columns)
 
 
-def variant_contrasts(ablation: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ablation.csv, by every measure, that compare the variants of `rows` (of `main_runs`) with the whole.
-
-    A recall has the name of its class after it and follows its measures.
-    """
-    chosen = ablation[ablation["contrast"] == "variant"]
-    for key in ("protocol", *SETTING_OF_VARIANTS):
-        chosen = chosen[chosen[key].isin(rows[key].unique())]
-    order = {variant: place for place, variant in enumerate(VARIANTS)}
-    return chosen.sort_values("alternative", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-
-
-def missing_variants(rows: pd.DataFrame) -> list[str]:
-    """The variants of which the study has no finished run."""
-    return [variant for variant in VARIANTS if variant not in set(rows["variant"])]
-
-
 def costs(rows: pd.DataFrame, runs: Sequence[FinishedRun], num_classes: int) -> pd.DataFrame:
     """What a variant costs beside what it reaches: variant, parameters, mmac (millions per image), training time.
 

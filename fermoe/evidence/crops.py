@@ -17,8 +17,6 @@ TABLE = Table("crops", COLUMNS, None, notebook="02_preprocessing")
 ALL = "all"
 """The label of the rows that pool all classes."""
 
-CONTRASTS = ("crop", "test_crop", "pipeline")
-"""The comparisons of ablation.csv that are about preprocessing."""
 
 _FACTORS = (
     ("yaw", "head turned", "°", (0, 5, 10, 15, 20, 26)),

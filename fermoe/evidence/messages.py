@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from fermoe.evidence.findings import Finding, Outcome, counted, listed, signed
+from fermoe.evidence.findings import Finding, Outcome, counted, listed, share, signed
 
 
 def spread(by_seed: pd.DataFrame, what: str = "accuracy") -> str:
@@ -194,3 +197,49 @@ def checks_of_maps(verdicts: pd.Series) -> str:
     return "Maps beside random weights and another training: " + listed(
         [f"{count} of {len(verdicts)} {name}" for name, count in counts.items()]
     )
+
+
+def detections(rates: pd.DataFrame) -> str:
+    """02: for which classes a face is found most and least, in the framing where that differs most."""
+    spread = rates.groupby("framing")["rate"].agg(lambda values: values.max() - values.min())
+    mine = rates[rates["framing"] == spread.idxmax()]
+    most, least = mine.loc[mine["rate"].idxmax()], mine.loc[mine["rate"].idxmin()]
+    ends = [f"{100 * row['rate']:.0f} % of {row['label']}" for row in (most, least)]
+    return f"Framed {most['framing']}, the detector finds {ends[0]} and {ends[1]} faces"
+
+
+def conditions(factors: pd.DataFrame) -> str:
+    """02: the condition under which fewest faces are found; `factors` is of `crops.detection_by_factor`."""
+    worst = factors.loc[factors["rate"].idxmin()]
+    return f"fewest with {worst['condition']} ({worst['detected']} of {worst['images']})"
+
+
+def overlaps(quality: pd.DataFrame) -> str:
+    """02: what the authors' rule does to the detector's box; `quality` is of `crops.crop_quality`."""
+    better = float((quality["iou"] > quality["detector_iou"]).mean())
+    before, after = quality["detector_iou"].median(), quality["iou"].median()
+    return (
+        f"The rule changes the overlap with the true face from {before:.2f} to {after:.2f} (medians), "
+        f"for the better in {100 * better:.0f} % of {len(quality)} scenes"
+    )
+
+
+def trained(result: Mapping[str, Any]) -> str:
+    """04: what one training reached, and whether it stopped for want of epochs; `result` is of `train`."""
+    images, found = result["data"]["images"], result["metrics"]["test"]
+    run, best = int(result["epochs_run"]), int(result["best_epoch"])
+    reached = share(found["accuracy"], found["ci_low"], found["ci_high"])
+    last = "the last epoch was the best: more might have helped" if best == run else f"epoch {best} was the best"
+    chosen = "chosen on the test images" if result["parameters"].get("protocol") == "published" else "touched once"
+    return (
+        f"It reaches {reached} of {images['test']:,} test images, {chosen}, after {counted(run, 'epoch')} of "
+        f"{images['train']:,} training images; {last}."
+    )
+
+
+def loss(history: pd.DataFrame) -> str:
+    """04: whether the validation loss still falls at the end, or since which epoch it no longer does."""
+    lowest = int(history.loc[history["val_loss"].idxmin(), "epoch"])
+    if lowest == int(history["epoch"].max()):
+        return "The validation loss still falls in the last epoch"
+    return f"The validation loss is lowest in epoch {lowest} of {int(history['epoch'].max())}"
