@@ -276,20 +276,6 @@ TABLE = Table(
 )
 
 
-def class_table(evidence: Sequence[Evidence], label_names: Sequence[str]) -> pd.DataFrame:
-    """By branch and predicted class: how many maps are empty, and the ratios of the boxes (NaN without a map)."""
-    rows = []
-    for item in evidence:
-        for c, label in enumerate(label_names):
-            inside = item.predicted == c
-            row = {"branch": item.layer.branch, "predicted": label, "images": int(inside.sum())}
-            row["empty_maps"] = int((inside & is_empty(item.maps)).sum())
-            found = {measure: (statistic, vectors) for measure, statistic, *vectors in _measures(item, inside)}
-            ratios = {f"{part}_ratio": found[f"{part}_ratio"] for part in item.boxes}
-            rows.append(row | {k: float(f(*v)) if len(v[0]) else np.nan for k, (f, v) in ratios.items()})
-    return pd.DataFrame(rows)
-
-
 def _ratio_of(shares: Floats, areas: Floats, axis: int = -1) -> Floats:
     part, whole = shares.mean(axis=axis), areas.mean(axis=axis)
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)

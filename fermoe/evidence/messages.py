@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fermoe.evidence.findings import Finding, Outcome, counted, listed, share, signed
+from fermoe.data.audit import DatasetReport
+from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, share, signed
 
 
 def spread(by_seed: pd.DataFrame, what: str = "accuracy") -> str:
@@ -243,3 +244,44 @@ def loss(history: pd.DataFrame) -> str:
     if lowest == int(history["epoch"].max()):
         return "The validation loss still falls in the last epoch"
     return f"The validation loss is lowest in epoch {lowest} of {int(history['epoch'].max())}"
+
+
+def _leaks(report: DatasetReport) -> tuple[int, int]:
+    """How many test images occur in the training set pixel for pixel, of how many."""
+    found = report.summary
+    leaked = found.loc[(found["kind"] == "identical") & (found["where"] == "test in train"), "images"].sum()
+    tests = report.counts.loc[report.counts["split"] == "test", "images"].sum()
+    return int(leaked), int(tests)
+
+
+def same_data(dataset: str, report: DatasetReport) -> str:
+    """01: whether a dataset is the paper's, by its counts, and how much of its test set leaks."""
+    leaked, tests = _leaks(report)
+    name, images = dataset_title(dataset), int(report.counts["images"].sum())
+    lost = len(report.missing) + len(report.unreadable)
+    said = {
+        True: f"Yes, in number: all {len(report.counts)} class counts of {name} equal the published ones.",
+        False: f"No: class counts of {name} differ from the published ones.",
+        None: f"No: {images:,} images of {name}, for which nothing was published; they decide no published number.",
+    }[report.matches_published]
+    opened = "Every one of them can be read" if not lost else f"{lost} of them are missing or unreadable"
+    return (
+        f"{said} {opened}; {leaked:,} of {tests:,} test images ({share(leaked / max(1, tests))}) occur in the training "
+        "set, pixel for pixel."
+    )
+
+
+def balance(counts: pd.DataFrame) -> str:
+    """01: how uneven the training classes are."""
+    train = counts.loc[counts["split"] == "train", "images"]
+    return f"{len(train)} classes, the largest {train.max() / max(1, train.min()):.1f} times the smallest"
+
+
+def data_follows(dataset: str, report: DatasetReport) -> str:
+    """01: what the data's check means for the claims."""
+    leaked, tests = _leaks(report)
+    decides = "C1 to C4 can be asked on their dataset" if report.matches_published else "C1 to C4 are not decided by it"
+    worth = (
+        f"up to {100 * leaked / max(1, tests):.1f} points of accuracy can come from memory" if leaked else "none leaks"
+    )
+    return f"{decides}. Of its test images {worth}: the audited protocol trains on no identical twin of a test image."

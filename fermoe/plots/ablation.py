@@ -41,7 +41,7 @@ def plot_seeds(
 
 def plot_cost(table: pd.DataFrame, ax: Axes | None = None, title: str = "Accuracy against cost") -> Axes:
     """Mean accuracy against multiply-adds per image, one point per variant; `table` is of `ablation.costs`."""
-    ax = style.axes_or_new(ax, (7.4, 4.2))
+    ax = style.axes_or_new(ax, (7.4, max(4.2, 1.0 + 0.25 * len(table))))
     for row in style.in_order(table, "variant").itertuples():
         mark, colour = style.variant_marker(row.variant), style.variant_colour(row.variant)
         ax.plot(row.mmac, 100 * row.accuracy, mark, color=colour, ms=9, label=style.variant_name(row.variant))

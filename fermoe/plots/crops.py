@@ -60,7 +60,7 @@ def plot_pipelines(
     to its highest, in the order of its channels.
     """
     picture = style.drawn_faces(face)[0]
-    handed = [np.ptp(value) and (value - value.min()) / np.ptp(value) for value in values.values()]
+    handed = [(value - value.min()) / (np.ptp(value) or 1) for value in values.values()]
     tiles = [[picture, *(value.transpose(1, 2, 0) for value in handed)]]
     names = [f"{name}\n{value.min():.1f} to {value.max():.1f}" for name, value in values.items()]
     ax = style.sheet(tiles, ["picture", *names], [""], ax, side=1.7)
