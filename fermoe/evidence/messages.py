@@ -27,9 +27,12 @@ def by_class(found: dict[str, Finding], first: str, second: str) -> str:
     )
     said = [f"more {listed(ahead)} than {second}"] if ahead else []
     said += [f"less {listed(behind)} than {second}"] if behind else []
+    first = f"{first[0].upper()}{first[1:]}"
     if said:
-        return f"{first[0].upper()}{first[1:]} recognises {' and '.join(said)}"
-    return f"{first[0].upper()}{first[1:]} or {second}: for no class a difference can be told"
+        return f"{first} recognises {' and '.join(said)}"
+    signs = [name for name, one in found.items() if one.outcome in (Outcome.SIGN_BETTER, Outcome.SIGN_WORSE)]
+    more = f"; signs for {listed(signs)} do not outlast correction" if signs else ""
+    return f"{first} or {second}: for no class a difference can be told{more}"
 
 
 def cost(table: pd.DataFrame) -> str:

@@ -63,7 +63,7 @@ def plot_pipelines(
     handed = [(value - value.min()) / (np.ptp(value) or 1) for value in values.values()]
     tiles = [[picture, *(value.transpose(1, 2, 0) for value in handed)]]
     names = [f"{name}\n{value.min():.1f} to {value.max():.1f}" for name, value in values.items()]
-    ax = style.sheet(tiles, ["picture", *names], [""], ax, side=1.7)
+    ax = style.sheet(tiles, ["picture", *names], [""], style.axes_or_new(ax, (1.9 * len(tiles[0]) + 0.6, 4.0)))
     size = face.table["size"].iloc[0]
     kept = detection[["x0", "y0", "x1", "y1"]].to_numpy(dtype=float)
     boxes = {"BlazeFace": detector_boxes(detection)[0], "authors' rule": kept[0]}

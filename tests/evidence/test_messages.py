@@ -12,6 +12,7 @@ import pytest
 from fermoe.evidence import messages
 from fermoe.evidence.findings import Finding
 
+SIGN = Finding(0.04, 0.02, 0.06, 3, p=0.2)
 UP, DOWN, OPEN = Finding(0.04, 0.02, 0.06, 3), Finding(-0.04, -0.06, -0.02, 3), Finding(0.01, -0.03, 0.05, 3)
 
 
@@ -28,6 +29,10 @@ def test_luck_is_the_range_of_one_networks_seeds_and_unknown_from_one_seed() -> 
         ({"happy": UP, "fear": OPEN}, "Full network recognises more happy than ResNet"),
         ({"happy": UP, "fear": DOWN}, "Full network recognises more happy than ResNet and less fear than ResNet"),
         ({"happy": OPEN, "fear": OPEN}, "Full network or ResNet: for no class a difference can be told"),
+        (
+            {"happy": SIGN, "fear": OPEN},
+            "Full network or ResNet: for no class a difference can be told; signs for happy do not outlast correction",
+        ),
     ],
 )
 def test_classes_are_named_where_an_interval_leaves_out_nothing(found: dict[str, Finding], said: str) -> None:
