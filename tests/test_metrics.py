@@ -9,7 +9,6 @@ from sklearn import metrics as sk
 
 from fermoe import metrics
 from fermoe.errors import UserError
-from fermoe.plots import style
 from fermoe.training.predictions import (
     class_names,
     confusion_table,
@@ -156,11 +155,6 @@ def test_a_file_that_holds_no_predictions_is_named(tmp_path, content):
         path.write_text(content)
     with pytest.raises(UserError, match=r"predictions.*predictions\.csv"):
         read_predictions(path)
-
-
-def test_in_percent_scales_the_named_columns_only():
-    table = pd.DataFrame({"share": [0.123467], "rho": [0.5555], "images": [7]})
-    assert style.in_percent(table, "share").to_dict("list") == {"share": [12.35], "rho": [0.56], "images": [7]}
 
 
 def by_scikit_learn(labels, predicted):

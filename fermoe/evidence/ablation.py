@@ -20,7 +20,7 @@ from fermoe.evidence.measures import Difference, Resampler, same_images
 from fermoe.evidence.table import Table
 from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
-from fermoe.network.variants import VARIANTS, variants
+from fermoe.network.variants import VARIANTS
 from fermoe.training.config import follows_protocol, own_normalisation
 from fermoe.training.runs import FinishedRun, largest_setting
 
@@ -162,23 +162,6 @@ def variant_summary(rows: pd.DataFrame, runs: Sequence[FinishedRun]) -> pd.DataF
             _, low, high = seeds.mean_over_seeds(drawn.values)
             summary.append((variant, measure, len(mine), mean, sd, both.low, both.high, low, high))
     return pd.DataFrame(summary, columns=columns)
-
-
-def variant_contrasts(ablation: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ablation.csv, by every measure, that compare the variants of `rows` (of `main_runs`) with the whole.
-
-    A recall has the name of its class after it and follows its measures.
-    """
-    chosen = ablation[ablation["contrast"] == "variant"]
-    for key in ("protocol", *SETTING_OF_VARIANTS):
-        chosen = chosen[chosen[key].isin(rows[key].unique())]
-    order = {variant: place for place, variant in enumerate(VARIANTS)}
-    return chosen.sort_values("alternative", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-
-
-def missing_variants(rows: pd.DataFrame) -> list[str]:
-    """The variants without a part of the network, or with another gate, of which the study has no finished run."""
-    return [variant for variant in variants("whole", "part", "gate") if variant not in set(rows["variant"])]
 
 
 def costs(rows: pd.DataFrame, runs: Sequence[FinishedRun], num_classes: int) -> pd.DataFrame:

@@ -17,8 +17,6 @@ TABLE = Table("crops", COLUMNS, None, notebook="02_preprocessing")
 ALL = "all"
 """The label of the rows that pool all classes."""
 
-CONTRASTS = ("crop", "test_crop", "pipeline")
-"""The comparisons of ablation.csv that are about preprocessing."""
 
 _FACTORS = (
     ("yaw", "head turned", "°", (0, 5, 10, 15, 20, 26)),
@@ -144,20 +142,3 @@ def detection_by_factor(dataset: Dataset, detections: pd.DataFrame) -> pd.DataFr
             groups += [(name, str(value), table[column] == value) for value in sorted(table[column].unique())]
     rows = [{"factor": name, "value": value, **_rate(found[at])} for name, value, at in groups if at.any()]
     return pd.DataFrame(rows, columns=["factor", "value", *COLUMNS[4:]])
-
-
-def crop_contrasts(ablation: pd.DataFrame | None) -> pd.DataFrame:
-    """What preprocessing did, by every measure: ablation.csv's rows about crop and pipeline; none without a table."""
-    columns = ["dataset", "protocol", "variant", "contrast", "baseline", "alternative", "seeds", "measure"]
-    columns += [
-        "difference",
-        "ci_low",
-        "ci_high",
-        "p_holm",
-        "crossed_low",
-        "crossed_high",
-        "p_crossed_holm",
-        "detectable",
-    ]
-    table = pd.DataFrame(columns=columns) if ablation is None else ablation
-    return table.loc[table["contrast"].isin(CONTRASTS), columns].reset_index(drop=True)

@@ -31,6 +31,7 @@ from fermoe.evidence.faithfulness import (
     random_weights_correlations,
     rank_correlation,
     removal,
+    weights_verdict,
     with_interval,
 )
 from fermoe.evidence.maps import (
@@ -282,23 +283,20 @@ TABLE = Table(
 )
 
 
-def class_table(evidence: Sequence[Evidence], label_names: Sequence[str]) -> pd.DataFrame:
-    """By branch and predicted class: how many maps are empty, and the ratios of the boxes (NaN without a map)."""
-    rows = []
-    for item in evidence:
-        for c, label in enumerate(label_names):
-            inside = item.predicted == c
-            row = {"branch": item.layer.branch, "predicted": label, "images": int(inside.sum())}
-            row["empty_maps"] = int((inside & is_empty(item.maps)).sum())
-            found = {measure: (statistic, vectors) for measure, statistic, *vectors in _measures(item, inside)}
-            ratios = {f"{part}_ratio": found[f"{part}_ratio"] for part in item.boxes}
-            rows.append(row | {k: float(f(*v)) if len(v[0]) else np.nan for k, (f, v) in ratios.items()})
-    return pd.DataFrame(rows)
-
-
 def _ratio_of(shares: Floats, areas: Floats, axis: int = -1) -> Floats:
     part, whole = shares.mean(axis=axis), areas.mean(axis=axis)
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
+
+
+def weights_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """`faithfulness.weights_verdict` by variant, branch and seed: column maps; `rows` are of one layer per branch."""
+    keys, ends = ["variant", "branch", "seed"], ["value", "ci_low", "ci_high"]
+    random, other = (
+        rows[rows["measure"] == measure].set_index(keys)[ends]
+        for measure in ("random_weights_correlation", "other_training_correlation")
+    )
+    pairs = zip(random.to_numpy(), other.reindex(random.index).to_numpy(), strict=True)
+    return random.assign(maps=[weights_verdict(tuple(one), tuple(two)) for one, two in pairs]).reset_index()
 
 
 def _measures(item: Evidence, inside: NDArray[np.bool_]) -> Iterator[tuple[str, Statistic, Any]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
-from fermoe.evidence.findings import Finding, Outcome, counted, listed, signed
+from fermoe.data.audit import DatasetReport
+from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, share, signed
 
 
 def spread(by_seed: pd.DataFrame, what: str = "accuracy") -> str:
@@ -23,9 +27,12 @@ def by_class(found: dict[str, Finding], first: str, second: str) -> str:
     )
     said = [f"more {listed(ahead)} than {second}"] if ahead else []
     said += [f"less {listed(behind)} than {second}"] if behind else []
+    first = f"{first[0].upper()}{first[1:]}"
     if said:
-        return f"{first[0].upper()}{first[1:]} recognises {' and '.join(said)}"
-    return f"{first[0].upper()}{first[1:]} or {second}: for no class a difference can be told"
+        return f"{first} recognises {' and '.join(said)}"
+    signs = [name for name, one in found.items() if one.outcome in (Outcome.SIGN_BETTER, Outcome.SIGN_WORSE)]
+    more = f"; signs for {listed(signs)} do not outlast correction" if signs else ""
+    return f"{first} or {second}: for no class a difference can be told{more}"
 
 
 def cost(table: pd.DataFrame) -> str:
@@ -68,8 +75,8 @@ def published_recalls(table: pd.DataFrame) -> str:
     """00: which class is the easiest in how many of the paper's matrices; `table` is of `confusions.class_recalls`."""
     best = table.loc[table.groupby("source", sort=False)["recall"].idxmax(), "label"]
     names = best.replace("happiness", "happy")
-    name, count = str(names.mode().iloc[0]), int(names.value_counts().max())
-    return f"{name.capitalize()} is easiest on {count} of {len(names)} datasets"
+    easiest, times = str(names.mode().iloc[0]).capitalize(), int(names.value_counts().max())
+    return f"{easiest} is easiest on {times} of {len(names)} datasets"
 
 
 def agreement(table: pd.DataFrame) -> str:
@@ -141,3 +148,143 @@ def history(ours: pd.Series, theirs: pd.DataFrame) -> str:
         f"Best epoch {100 * np.nanmax(ours):.1f} %; the paper's four trainings reach "
         f"{100 * best.min():.0f} to {100 * best.max():.0f} %"
     )
+
+
+def same_network(blocks: pd.DataFrame, convolutions: pd.DataFrame) -> str:
+    """03: whether every block has the published number of parameters, and FFT convolutions give the direct ones'.
+
+    `blocks` has the columns published, here; `convolutions` is of `cost.compare_convolutions`.
+    """
+    other = int((blocks["published"] != blocks["here"]).sum())
+    close = bool((convolutions["largest_difference"] < 1e-4).all())
+    same = (
+        f"every one of its {len(blocks)} blocks has the published number of parameters, {blocks['here'].sum():,} in all"
+    )
+    said = f"No: {other} of {len(blocks)} blocks have other parameters than published." if other else f"Yes: {same}."
+    kernels = "agree with direct ones to one in ten thousand" if close else "DIFFER from direct ones"
+    return f"{said} Its large kernels, computed by FFT, {kernels}."
+
+
+def costs(table: pd.DataFrame) -> str:
+    """03: what each block takes of the operations; `table` is of `cost.block_costs`, or has its columns."""
+    whole = table["gmac_direct"].sum()
+    of = table.set_index("block")["gmac_direct"]
+    return (
+        f"Extractor 1 takes {100 * of['cnn1'] / whole:.0f} % of {whole:.1f} GMAC; the whole network costs "
+        f"{whole / of['resnet']:.1f} times its ResNet"
+    )
+
+
+def speed(convolutions: pd.DataFrame) -> str:
+    """03: where the frequency domain is faster; `convolutions` is of `cost.compare_convolutions`."""
+    faster = convolutions[convolutions["speed_up"] > 1]
+    if faster.empty:
+        return "By FFT no layer is faster here"
+    best = faster.loc[faster["speed_up"].idxmax()]
+    many = f"{best['speed_up']:.0f} times for {int(best['kernel'])}×{int(best['kernel'])}"
+    return f"By FFT {len(faster)} of {len(convolutions)} layers are faster here, {many}"
+
+
+def maps_on_parts(data: pd.DataFrame) -> str:
+    """06: which branch's maps lie on which part of the face; `data` has branch and row names, value and its ends."""
+    clear = data[data["ci_low"] > 1]
+    if clear.empty:
+        return "No map lies on a part of the face more than on the rest"
+    best = clear.loc[clear["value"].idxmax()]
+    most = f"most {best['branch']}: {best['value']:.1f} times on {best['row']}"
+    return f"{len(clear)} of {len(data)} maps prefer a part of the face, {most}"
+
+
+def checks_of_maps(verdicts: pd.Series) -> str:
+    """06: how many maps depend on what was learned; `verdicts` are of `faithfulness.weights_verdict`."""
+    counts = verdicts.value_counts()
+    return "Maps beside random weights and another training: " + listed(
+        [f"{count} of {len(verdicts)} {name}" for name, count in counts.items()]
+    )
+
+
+def detections(rates: pd.DataFrame) -> str:
+    """02: for which classes a face is found most and least, in the framing where that differs most."""
+    spread = rates.groupby("framing")["rate"].agg(lambda values: values.max() - values.min())
+    mine = rates[rates["framing"] == spread.idxmax()]
+    most, least = mine.loc[mine["rate"].idxmax()], mine.loc[mine["rate"].idxmin()]
+    ends = [f"{100 * row['rate']:.0f} % of {row['label']}" for row in (most, least)]
+    return f"Framed {most['framing']}, the detector finds {ends[0]} and {ends[1]} faces"
+
+
+def conditions(factors: pd.DataFrame) -> str:
+    """02: the condition under which fewest faces are found; `factors` is of `crops.detection_by_factor`."""
+    worst = factors.loc[factors["rate"].idxmin()]
+    return f"fewest with {worst['condition']} ({worst['detected']} of {worst['images']})"
+
+
+def overlaps(quality: pd.DataFrame) -> str:
+    """02: what the authors' rule does to the detector's box; `quality` is of `crops.crop_quality`."""
+    better = float((quality["iou"] > quality["detector_iou"]).mean())
+    before, after = quality["detector_iou"].median(), quality["iou"].median()
+    return (
+        f"The rule changes the overlap with the true face from {before:.2f} to {after:.2f} (medians), "
+        f"for the better in {100 * better:.0f} % of {len(quality)} scenes"
+    )
+
+
+def trained(result: Mapping[str, Any]) -> str:
+    """04: what one training reached, and whether it stopped for want of epochs; `result` is of `train`."""
+    images, found = result["data"]["images"], result["metrics"]["test"]
+    run, best = int(result["epochs_run"]), int(result["best_epoch"])
+    reached = share(found["accuracy"], found["ci_low"], found["ci_high"])
+    last = "the last epoch was the best: more might have helped" if best == run else f"epoch {best} was the best"
+    chosen = "chosen on the test images" if result["parameters"].get("protocol") == "published" else "touched once"
+    return (
+        f"It reaches {reached} of {images['test']:,} test images, {chosen}, after {counted(run, 'epoch')} of "
+        f"{images['train']:,} training images; {last}."
+    )
+
+
+def loss(history: pd.DataFrame) -> str:
+    """04: whether the validation loss still falls at the end, or since which epoch it no longer does."""
+    lowest = int(history.loc[history["val_loss"].idxmin(), "epoch"])
+    if lowest == int(history["epoch"].max()):
+        return "The validation loss still falls in the last epoch"
+    return f"The validation loss is lowest in epoch {lowest} of {int(history['epoch'].max())}"
+
+
+def _leaks(report: DatasetReport) -> tuple[int, int]:
+    """How many test images occur in the training set pixel for pixel, of how many."""
+    found = report.summary
+    leaked = found.loc[(found["kind"] == "identical") & (found["where"] == "test in train"), "images"].sum()
+    tests = report.counts.loc[report.counts["split"] == "test", "images"].sum()
+    return int(leaked), int(tests)
+
+
+def same_data(dataset: str, report: DatasetReport) -> str:
+    """01: whether a dataset is the paper's, by its counts, and how much of its test set leaks."""
+    leaked, tests = _leaks(report)
+    name, images = dataset_title(dataset), int(report.counts["images"].sum())
+    lost = len(report.missing) + len(report.unreadable)
+    said = {
+        True: f"Yes, in number: all {len(report.counts)} class counts of {name} equal the published ones.",
+        False: f"No: class counts of {name} differ from the published ones.",
+        None: f"No: {images:,} images of {name}, for which nothing was published; they decide no published number.",
+    }[report.matches_published]
+    opened = "Every one of them can be read" if not lost else f"{lost} of them are missing or unreadable"
+    return (
+        f"{said} {opened}; {leaked:,} of {tests:,} test images ({share(leaked / max(1, tests))}) occur in the training "
+        "set, pixel for pixel."
+    )
+
+
+def balance(counts: pd.DataFrame) -> str:
+    """01: how uneven the training classes are."""
+    train = counts.loc[counts["split"] == "train", "images"]
+    return f"{len(train)} classes, the largest {train.max() / max(1, train.min()):.1f} times the smallest"
+
+
+def data_follows(dataset: str, report: DatasetReport) -> str:
+    """01: what the data's check means for the claims."""
+    leaked, tests = _leaks(report)
+    decides = "C1 to C4 can be asked on their dataset" if report.matches_published else "C1 to C4 are not decided by it"
+    worth = (
+        f"up to {100 * leaked / max(1, tests):.1f} points of accuracy can come from memory" if leaked else "none leaks"
+    )
+    return f"{decides}. Of its test images {worth}: the audited protocol trains on no identical twin of a test image."

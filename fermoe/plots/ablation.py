@@ -10,24 +10,6 @@ from matplotlib.axes import Axes
 from fermoe.plots import style
 
 
-def plot_differences(
-    data: pd.DataFrame,
-    ax: Axes | None = None,
-    title: str = "Differences (95 %)",
-    group: str = "alternative",
-    interval: tuple[str, str] = ("ci_low", "ci_high"),
-) -> Axes:
-    """A forest plot: one row per `group`, a point and its interval for each measure, a line at no difference.
-
-    `data` has the columns group, difference, and the ends of `interval` (shares), and may have several measures in the
-    column "measure". A row without an interval gets none.
-    """
-    several = "measure" in data and data["measure"].nunique() > 1
-    x = "Difference (points)" if several else "Difference in accuracy (points)"
-    look: dict[str, Any] = {"scale": 100, "reference": (0, ""), "interval": interval}
-    return style.forest(data, "difference", group, "measure" if several else (), ax, title, x, "Comparison", **look)
-
-
 def plot_advantages(
     data: pd.DataFrame,
     ax: Axes | None = None,

@@ -51,7 +51,7 @@ def plot_confusion_difference(
     shares = [style.classes_in_order(style.classes_in_order(one.astype(float)).T).T for one in (ours, theirs)]
     first, second = (100 * one.div(one.sum(axis=1).replace(0, np.nan), axis=0) for one in shares)
     ax = style.axes_or_new(ax, (1.6 + 0.62 * len(ours), 1.2 + 0.52 * len(ours)))
-    difference = first - second
+    difference = (first - second).round() + 0.0  # whole points, and no −0
     limit = max(1.0, float(np.nanmax(np.abs(difference.to_numpy()))))
     style.heat_map(ax, difference, "Points of the true class", limit, lowest=-limit, colours="RdBu")
     style.slant(ax)

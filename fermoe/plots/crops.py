@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -41,6 +44,33 @@ def plot_crop_gallery(
                 style.mark_box(ax, column, 1, boxes[name][column] / size, **line)
     style.finish(ax, title, "Example", "Step")
     style.name_lines(ax, BOXES)
+    return ax
+
+
+def plot_pipelines(
+    face: Dataset,
+    detection: pd.DataFrame,
+    values: Mapping[str, np.ndarray],
+    ax: Axes | None = None,
+    title: str = "What the network is given",
+) -> Axes:
+    """One drawn face, the detector's box and the crop on it, and its crop as every input pipeline hands it on.
+
+    `detection` is the face's row of `detect_faces`, `values` (3, S, S) by pipeline; each is shown from its lowest value
+    to its highest, in the order of its channels.
+    """
+    picture = style.drawn_faces(face)[0]
+    handed = [(value - value.min()) / (np.ptp(value) or 1) for value in values.values()]
+    tiles = [[picture, *(value.transpose(1, 2, 0) for value in handed)]]
+    names = [f"{name}\n{value.min():.1f} to {value.max():.1f}" for name, value in values.items()]
+    ax = style.sheet(tiles, ["picture", *names], [""], style.axes_or_new(ax, (1.9 * len(tiles[0]) + 0.6, 4.0)))
+    size = face.table["size"].iloc[0]
+    kept = detection[["x0", "y0", "x1", "y1"]].to_numpy(dtype=float)
+    boxes = {"BlazeFace": detector_boxes(detection)[0], "authors' rule": kept[0]}
+    for name, box in boxes.items():
+        style.mark_box(ax, 0, 0, box / size, **BOXES[name])
+    style.finish(ax, title, "Input pipeline, lowest to highest value", "Face")
+    style.name_lines(ax, {name: BOXES[name] for name in boxes})
     return ax
 
 

@@ -139,7 +139,7 @@ def plot_removal(
         bars = 100 * style.error_bars(rows[measure], rows[low], rows[high])
         line, colour = style.marker(index) + style.LINES[index], style.colour(index)
         ax.errorbar(removed, 100 * rows[measure], yerr=bars, fmt=line, color=colour, capsize=3, label=kind)
-    ax.set_ylim(0, 102)
+    ax.set_ylim(bottom=0)
     style.legend_outside(ax, title="removed by", title_fontsize="small")
     name = "Probability of the explained class (%)" if measure == "probability" else "Accuracy (%)"
     return style.finish(ax, title, "Removed share of the picture (%)", name)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
+from collections.abc import Sequence
+from statistics import fmean
+
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
 
+from fermoe.network.graph import IMAGES, Block
+from fermoe.paper import published
 from fermoe.plots import style
 
 
@@ -41,3 +49,45 @@ def plot_convolutions(layers: pd.DataFrame, ax: Axes | None = None, title: str =
     names = [f"{r.kernel}×{r.kernel}\non {r.side}×{r.side}" for r in layers.itertuples()]
     ax.set_xticks(range(len(layers)), names)
     return style.finish(ax, title, "Kernel and picture of the layer (pixels)", "Time per image, forward (ms)")
+
+
+def plot_network(
+    blocks: Sequence[Block], ax: Axes | None = None, title: str = "The network", images: str = "images"
+) -> Axes:
+    """A diagram: one box per block with what it gives and its parameters, arrows from what it reads, images left.
+
+    `blocks` is of `graph.flow`; `images` names the input in its box.
+    """
+    columns = 1 + max(block.depth for block in blocks)
+    ax = style.axes_or_new(ax, (2.75 * columns, 4.6))
+    names = published.block_parameters().set_index("block")["title"]
+    places = {IMAGES: (0.0, 0.0)}
+    for depth in range(1, columns):
+        mine = {block.name: fmean(places[one][1] for one in block.inputs) for block in blocks if block.depth == depth}
+        height = -1.1 * (len(mine) - 1) / 2 if depth == 1 else -math.inf
+        for name in sorted(mine, key=lambda name: mine[name]):  # beside what it reads, or the paths would cross
+            height = height if depth == 1 else max(mine[name], height)
+            places[name] = (float(depth), height)
+            height += 1.1
+    for block in blocks:
+        for source in block.inputs:
+            start, end = places[source], places[block.name]
+            ends = ((start[0] + 0.41, start[1]), (end[0] - 0.41, end[1]))
+            ax.annotate("", ends[1], ends[0], arrowprops={"arrowstyle": "-|>", "color": "black", "lw": 1.2})
+    said = {IMAGES: images} | {
+        block.name: f"{textwrap.fill(names.get(block.name, block.name), 20)}\n"
+        f"→ {' × '.join(map(str, block.shape[1:]))}\n{block.parameters:,}"
+        for block in blocks
+    }
+    for name, (x, y) in places.items():
+        box = FancyBboxPatch((x - 0.38, y - 0.36), 0.76, 0.72, "round,pad=0.02", fc="white", lw=1.5)
+        box.set_edgecolor(style.COLOURS["blue"])
+        ax.add_patch(box)
+        ax.text(x, y, said[name], ha="center", va="center", fontsize=9)
+    ax.set_xlim(-0.5, columns - 0.5)
+    heights = [y for _, y in places.values()]
+    ax.set_ylim(min(heights) - 0.6, max(heights) + 0.6)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    return style.finish(ax, title, "From the images to the classes", "Paths")

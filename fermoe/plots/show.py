@@ -15,6 +15,9 @@ from matplotlib.text import Text
 from fermoe.files import atomic
 from fermoe.plots import style
 
+SHORTEST = 12
+"""Letters of a line that is not broken further."""
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
@@ -61,20 +64,26 @@ def show(drawn: Drawn | Axes | Figure | None, name: str, figures: str = "", phot
 
 def fit_titles(figure: Figure) -> None:
     """Break titles and names of axes that are wider than there is room, so that none is cut off or meets another."""
-    figure.canvas.draw()
     panels = [ax for ax in figure.axes if ax.get_title(loc="left")]
-    if (above := figure._suptitle) is not None:  # type: ignore[attr-defined]
-        _broken(above, above.get_window_extent().width, figure.bbox.width - 20)
+    engine = figure.get_layout_engine()
+    figure.set_layout_engine("none")  # it would make room for names that are about to be broken
     for ax in panels:
-        written = ax.get_title(loc="left")
-        title = next(text for text in ax.findobj(Text, include_self=False) if text.get_text() == written)
-        box = title.get_window_extent()
-        others = [one.get_position().x0 * figure.bbox.width for one in panels if one is not ax and _beside(ax, one)]
-        _broken(title, box.width, min([figure.bbox.width, *others]) - box.x0 - 6)
-        under = ax.xaxis.label.get_window_extent()
-        middle = (under.x0 + under.x1) / 2
-        _broken(ax.xaxis.label, under.width, 2 * min(middle, figure.bbox.width - middle) - 12)
-        _broken(ax.yaxis.label, ax.yaxis.label.get_window_extent().height, max(160, ax.bbox.height))
+        room = figure.bbox.width / len({round(one.get_position().x0, 2) for one in panels}) - 24
+        _broken(ax.xaxis.label, room)
+    figure.set_layout_engine(engine)
+    for _ in range(2):  # what is broken moves the axes
+        figure.canvas.draw()
+        if (above := figure._suptitle) is not None:  # type: ignore[attr-defined]
+            _broken(above, figure.bbox.width - 20)
+        for ax in panels:
+            written = ax.get_title(loc="left")
+            title = next(text for text in ax.findobj(Text, include_self=False) if text.get_text() == written)
+            others = [one.get_position().x0 * figure.bbox.width for one in panels if _beside(ax, one)]
+            _broken(title, min([figure.bbox.width, *others]) - title.get_window_extent().x0 - 6)
+            under = ax.xaxis.label.get_window_extent()
+            middle = (under.x0 + under.x1) / 2
+            _broken(ax.xaxis.label, 2 * min(middle, figure.bbox.width - middle) - 12)
+            _broken(ax.yaxis.label, max(160, ax.bbox.height), upright=True)
 
 
 def _beside(ax: Axes, other: Axes) -> bool:
@@ -83,9 +92,15 @@ def _beside(ax: Axes, other: Axes) -> bool:
     return theirs.x0 > mine.x0 + 0.01 and theirs.y1 > mine.y0 and theirs.y0 < mine.y1
 
 
-def _broken(text: Text, has: float, room: float) -> None:
-    """Break a text that `has` so many dots where there is `room` for fewer."""
-    written = text.get_text()
-    longest = max(map(len, written.split("\n")), default=0)
-    if has > room > 0 and longest:
-        text.set_text(textwrap.fill(" ".join(written.split()), max(12, int(longest * room / has))))
+def _broken(text: Text, room: float, upright: bool = False) -> None:
+    """Break a text into lines until it needs no more than `room` dots along its lines."""
+
+    def has() -> float:
+        box = text.get_window_extent()
+        return float(box.height if upright else box.width)
+
+    written = " ".join(text.get_text().split())
+    letters = max(map(len, text.get_text().split("\n")), default=0)
+    while has() > room > 0 and letters > SHORTEST:
+        letters = max(SHORTEST, min(letters - 1, int(letters * room / has())))
+        text.set_text(textwrap.fill(written, letters))

@@ -1,4 +1,4 @@
-"""One look for every figure and printed table: palette, order and names for people, forest plots and sheets.
+"""One look for every figure: palette, order and names for people, forest plots and sheets.
 
 Okabe–Ito colours, which colour-blind readers can tell apart, always doubled by a marker, hatch or line style so
 that a grey print can be read too. Every figure has a title, and axes name their units.
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
@@ -26,7 +24,6 @@ from PIL import Image
 
 from fermoe.data.datasets import Dataset
 from fermoe.errors import UserError
-from fermoe.files import atomic
 from fermoe.network.variants import VARIANTS
 
 COLOURS = {
@@ -357,12 +354,6 @@ def png(figure: Figure, photo: bool = False) -> bytes:
     return with_palette(content.getvalue(), photo)
 
 
-def save_figure(figure: Figure, path: str | Path, photo: bool = False) -> None:
-    """Save the figure's `png`."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(png(figure, photo))
-
-
 def with_palette(png: bytes, mixed: bool = False) -> bytes:
     """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less.
 
@@ -375,21 +366,3 @@ def with_palette(png: bytes, mixed: bool = False) -> bytes:
         reduced = picture.quantize(256, palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
     reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
-
-
-def text_table(table: pd.DataFrame, digits: int = 2, markup: Sequence[str] = ()) -> HTML:
-    """A table of sentences for a notebook: whole cells, left-aligned, the same bytes every time.
-
-    Names come from users' folders and files: what looks like HTML in them is shown as it is written, but for the
-    columns of `markup`, which are HTML.
-    """
-    style = table.style.hide(axis="index").set_uuid("table").format_index(escape="html", axis="columns")
-    text = [name for name in table.columns if name not in markup]
-    style = style.format(precision=digits, escape="html", subset=text)
-    style = style.set_properties(**{"text-align": "left", "white-space": "normal", "vertical-align": "top"})
-    return HTML(style.set_table_styles([{"selector": "th", "props": [("text-align", "left")]}]).to_html())
-
-
-def in_percent(table: pd.DataFrame, *columns: str, digits: int = 2) -> pd.DataFrame:
-    """The table with these columns of shares in per cent, and every float rounded: for printing."""
-    return table.assign(**{name: 100 * table[name] for name in columns}).round(digits)

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from fermoe.paper import published
 from fermoe.plots import style
 
 
@@ -35,10 +36,31 @@ def plot_history(
     return style.finish(ax, title, "Epoch", unit)
 
 
-def plot_learning_rate(history: pd.DataFrame, ax: Axes | None = None, title: str = "Learning rate") -> Axes:
-    """The learning rate of every epoch; `history` has the columns epoch and learning_rate."""
-    ax = style.axes_or_new(ax)
-    ax.plot(history["epoch"], history["learning_rate"], style.LINES[0], marker="o", color=style.COLOURS["blue"])
-    ax.set_ylim(bottom=0)
+def plot_beside_published(
+    history: pd.DataFrame, theirs: pd.DataFrame, ax: Axes | None = None, title: str = "Beside the published curves"
+) -> Axes:
+    """Our validation accuracy by epoch over a band of the published ones, from the lowest to the highest dataset.
+
+    `history` has the columns epoch, val_accuracy; `theirs` is of `published.training_history`. The band ends with the
+    shortest published training; each of them is a thin line.
+    """
+    ax = style.axes_or_new(ax, (8.4, 4.2))
+    wide = 100 * theirs.pivot(index="epoch", columns="dataset", values="val_accuracy")
+    whole = wide.dropna()
+    grey = style.COLOURS["grey"]
+    ax.fill_between(whole.index, whole.min(axis=1), whole.max(axis=1), color=grey, alpha=0.25, lw=0)
+    for index, dataset in enumerate(published.TITLES):
+        curve = wide[dataset].dropna()
+        ax.plot(
+            curve.index,
+            curve,
+            style.LINES[index],
+            color=grey,
+            lw=1.2,
+            label=f"the paper's, {published.TITLES[dataset]}",
+        )
+    ours = 100 * history["val_accuracy"]
+    ax.plot(history["epoch"], ours, "o-", color=style.COLOURS["vermillion"], label="this training")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return style.finish(ax, title, "Epoch", "Learning rate")
+    style.legend_outside(ax)
+    return style.finish(ax, title, "Epoch", "Validation accuracy (%)")

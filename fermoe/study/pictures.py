@@ -126,16 +126,23 @@ def published_accuracies(tables: Tables) -> Drawn:
     return Drawn(plot_accuracy_intervals(data.assign(source="published"), title=title), alt)
 
 
+def input_differences(tables: Tables) -> Drawn | None:
+    """02: what each change of the input gains; None where the study made none."""
+    data = advantages(comparisons(tables, ("crop", "test_crop", "pipeline")))
+    if data.empty:
+        return None
+    clear = int(((data["low"] > 0) | (data["high"] < 0)).sum())
+    title = f"What the network sees: {clear} of {len(data)} differences can be told"
+    data["comparison"] = [textwrap.fill(text, 34) for text in data["comparison"] + ", " + data["setting"]]
+    x = "First − second (points, 95 % over trainings and images)"
+    return Drawn(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))
+
+
 def inputs(tables: Tables) -> Drawn | None:
-    """02: what the network sees, or how often a face is found."""
-    found = comparisons(tables, ("crop", "test_crop", "pipeline"))
-    data = advantages(found)
+    """02: what each change of the input gains where that is known of any, else how often a face is found."""
+    data = advantages(comparisons(tables, ("crop", "test_crop", "pipeline")))
     if data["low"].notna().any():
-        clear = int(((data["low"] > 0) | (data["high"] < 0)).sum())
-        title = f"What the network sees: {clear} of {len(data)} differences can be told"
-        data["comparison"] = [textwrap.fill(text, 34) for text in data["comparison"] + ", " + data["setting"]]
-        x = "First − second (points, 95 % over trainings and images)"
-        return Drawn(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))
+        return input_differences(tables)
     crops = rows_of(tables, "crops", "split", "label", "rate", "ci_low", "ci_high", "framing")
     crops = crops[crops["label"] == "all"]
     if crops.empty:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
+from fermoe.evidence.crops import quality_summary
 from fermoe.evidence.findings import AXES, COMPARED, Finding, comparison, findings, rows_of, share
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
@@ -164,3 +167,55 @@ def gate_changes(table: pd.DataFrame, shown: dict[str, tuple[str, float, int]]) 
         rows.append((setting, name, str(row.seeds), *cells))
     columns = ("Network", "Measure", "Seeds", "Full network", "This one", "Difference")
     return PeopleTable("Other gates beside the full network's, over seeds", columns, rows, "experts.csv")
+
+
+def pipelines(values: dict[str, np.ndarray]) -> PeopleTable:
+    """02: what each input pipeline hands on of one crop, (3, S, S) by name."""
+    used = {
+        "bgr_unit": "the authors (published protocol)",
+        "rgb_unit": "comparison",
+        "imagenet": "weights from ImageNet",
+        "vggface2": "what the VGGFace2 weights were trained on",
+    }
+    rows = [
+        (name, *(number(end, 1, 2) for end in (value.min(), value.mean(), value.max())), used.get(name, ""))
+        for name, value in values.items()
+    ]
+    columns = ("Pipeline", "Lowest value", "Mean", "Highest value", "Used by")
+    return PeopleTable("What the network is given of this face", columns, rows)
+
+
+def crop_quality(quality: dict[str, pd.DataFrame]) -> PeopleTable:
+    """02: how much of a face a crop keeps, by framing; the values are of `crops.crop_quality`."""
+    names = {
+        "kept": "of the face is inside",
+        "background": "of the crop is background",
+        "iou": "overlap of crop and face",
+        "detector_iou": "overlap of BlazeFace's box and face",
+        "crop_side": "side of the crop, of the picture's",
+    }
+    rows = []
+    for framing, table in quality.items():
+        spread = quality_summary(table).set_index("measure") if len(table) else pd.DataFrame()
+        for measure, name in names.items():
+            if measure in spread.index:
+                cells = (share(spread.at[measure, end]) for end in ("p10", "median", "p90"))
+                rows.append((f"{framing}: {name}", f"{len(table):,}", *cells))
+    columns = ("Measure", "Crops", "Lowest tenth", "Median", "Highest tenth")
+    return PeopleTable("What the crop keeps where a face is found", columns, rows)
+
+
+def results(metrics: Mapping[str, Mapping[str, float]]) -> PeopleTable:
+    """04: one training's measures by split, from its result.json."""
+    rows = [
+        (
+            split,
+            f"{int(of['images']):,}",
+            share(of["accuracy"], of["ci_low"], of["ci_high"]),
+            *(share(of[name]) for name in ("balanced_accuracy", "macro_f1")),
+            number(of["ece"]),
+        )
+        for split, of in metrics.items()
+    ]
+    columns = ("Split", "Images", "Accuracy", "Balanced accuracy", "Macro-F1", "Calibration error, points")
+    return PeopleTable("What this training reached", columns, rows)

@@ -178,11 +178,6 @@ def study_listing(study_dir: str | Path) -> dict[str, Any]:
     return {}
 
 
-def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
-    """Finished trainings as a table: run, and the columns `KEY` that tell them apart."""
-    return pd.DataFrame([{"run": run.name, **run.key} for run in runs], columns=["run", *KEY])
-
-
 def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> list[FinishedRun]:
     """The runs that a comparison of variants takes: those of the protocol's `largest_setting`, without controls.
 

@@ -115,19 +115,3 @@ def test_quality_needs_true_boxes(faces):
     plain = dataclasses.replace(dataset, table=dataset.table.drop(columns="face_x0"))
     with pytest.raises(UserError, match="true face boxes"):
         crops.crop_quality(plain, detections)
-
-
-def test_contrasts_of_a_study():
-    assert len(crops.crop_contrasts(None)) == 0
-    row = {
-        "dataset": "synthetic",
-        "protocol": "audited",
-        "variant": "full",
-        "baseline": "none",
-        "alternative": "blazeface",
-        "seeds": 3,
-    }
-    row |= {"difference": 0.01, "ci_low": -0.01, "ci_high": 0.03, "p_holm": 0.4, "runs": "a b"}
-    row |= {"measure": "accuracy", "crossed_low": -0.1, "crossed_high": 0.1, "p_crossed_holm": 1, "detectable": 0.1}
-    rows = pd.DataFrame([{**row, "contrast": contrast} for contrast in ("crop", "variant", "pipeline")])
-    assert crops.crop_contrasts(rows)["contrast"].tolist() == ["crop", "pipeline"]

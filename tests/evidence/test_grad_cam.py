@@ -671,20 +671,6 @@ def test_evidence_that_cannot_be_read_is_one_line(evidence, tmp_path, damage):
         grad_cam.TABLE.kept(tmp_path)
 
 
-def test_class_table(evidence):
-    table = grad_cam.class_table(evidence[2:3], list("abcdefg"))
-    item = evidence[2]
-    assert table["images"].sum() == 14
-    assert table["empty_maps"].sum() == is_empty(item.maps).sum()
-    for c, row in table.iterrows():
-        used = (item.predicted == c) & ~is_empty(item.maps)
-        if used.any():
-            share, area = box_share(item.maps[used], item.boxes["eyes"][used])
-            assert row["eyes_ratio"] == pytest.approx(share.mean() / area.mean())
-        else:
-            assert np.isnan(row["eyes_ratio"])
-
-
 def runs(*names, **parameters):
     """Finished runs by "<variant> <protocol> <crop> <seed>"."""
     found = []

@@ -13,8 +13,8 @@ REVERSED = list(VARIANTS)[::-1]
 
 
 def differences(variants=REVERSED):
-    table = pd.DataFrame({"variant": variants, "difference": np.linspace(-0.2, 0.3, len(variants))})
-    return table.assign(ci_low=table["difference"] - 0.1, ci_high=table["difference"] + 0.1)
+    table = pd.DataFrame({"variant": variants, "advantage": np.linspace(-0.2, 0.3, len(variants))})
+    return table.assign(low=table["advantage"] - 0.1, high=table["advantage"] + 0.1)
 
 
 def advantages():
@@ -46,7 +46,7 @@ def costs(variants=REVERSED):
 
 
 FIGURES = {
-    "differences": lambda **k: ablation_plots.plot_differences(differences(), group="variant", **k),
+    "differences": lambda **k: ablation_plots.plot_advantages(differences(), row="variant", series=(), **k),
     "advantages": lambda **k: ablation_plots.plot_advantages(advantages(), **k),
     "seeds": lambda **k: ablation_plots.plot_seeds(seeds(), **k),
     "cost": lambda **k: ablation_plots.plot_cost(costs(), **k),
@@ -55,11 +55,11 @@ FIGURES = {
 
 def test_differences_are_drawn_in_points_beside_the_name_of_their_variant():
     table = differences()
-    ax = ablation_plots.plot_differences(table, group="variant")
+    ax = ablation_plots.plot_advantages(table, row="variant", series=())
     assert row_names(ax) == [style.variant_name(variant) for variant in VARIANTS]
     drawn = {row_names(ax)[round(y)]: x for pairs in points(ax).values() for x, y in pairs}
     for row in table.itertuples():
-        assert drawn[style.variant_name(row.variant)] == pytest.approx(100 * row.difference)
+        assert drawn[style.variant_name(row.variant)] == pytest.approx(100 * row.advantage)
     assert len(intervals(ax)) == len(table)
 
 
@@ -112,7 +112,7 @@ def test_a_variant_looks_the_same_in_every_figure_whatever_else_is_drawn():
     for variants in (["no_cnn2", "backbone"], ["no_cnn2"], REVERSED):
         cost = ablation_plots.plot_cost(costs(variants))
         found = [
-            looks(ablation_plots.plot_differences(differences(variants), group="variant")),
+            looks(ablation_plots.plot_advantages(differences(variants), row="variant", series=())),
             looks(ablation_plots.plot_seeds(seeds(variants).fillna(0.5))),
             {line.get_label(): (line.get_color(), line.get_marker()) for line in named(cost)},
         ]

@@ -45,7 +45,13 @@ def rates():
     return pd.DataFrame([("a", "x", 0.5, 0.3, 0.7), ("a", "y", 1.0, 0.8, 1.0)], columns=columns)
 
 
+def pipelines(**options):
+    values = {"rgb_unit": np.random.default_rng(0).random((3, 8, 8)), "flat": np.zeros((3, 8, 8))}
+    return crops_plots.plot_pipelines(FACES.subset([1]), detections(TABLE.iloc[[0, 1]]).iloc[[1]], values, **options)
+
+
 FIGURES = {
+    "pipelines": pipelines,
     "crop gallery": lambda **k: gallery(4, **k),
     "crop gallery of two": lambda **k: gallery(2, **k),
     "rates": lambda **k: crops_plots.plot_rates(rates(), series="series", **k),

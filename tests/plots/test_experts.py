@@ -37,7 +37,15 @@ def shares():
     return pd.DataFrame(values, index=pd.Index(["happiness", "angry", "fear"], name="class"))
 
 
+def layout():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(30, 2)), columns=["x", "y"])
+    return table.assign(branch="cnn1", label=[["angry", "fear", "happy"][i % 3] for i in range(30)], expert=[3, 0] * 15)
+
+
 FIGURES = {
+    "embedding by class": lambda **k: experts_plots.plot_embedding(layout(), "label", **k),
+    "embedding by expert": lambda **k: experts_plots.plot_embedding(layout(), "expert", **k),
     "expert_load": lambda **k: experts_plots.plot_expert_load(table().query("mixture == 'cnn'"), **k),
     "class_experts": lambda **k: experts_plots.plot_class_experts(shares(), **k),
     "drops": lambda **k: experts_plots.plot_drops(table(), **k),
@@ -49,10 +57,9 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", ["expert_load", "class_experts", "drops", "mutual_information"])
-def test_the_same_figure_is_the_same_bytes(name, tmp_path):
-    for file in ("one", "two"):
-        style.save_figure(FIGURES[name]().figure, tmp_path / f"{file}.png")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+def test_the_same_figure_is_the_same_bytes(name):
+    one, two = (style.png(FIGURES[name]().figure) for _ in range(2))
+    assert one == two
 
 
 def test_bars_are_the_tables_values():
@@ -138,3 +145,10 @@ def test_every_change_has_its_row():
 def test_experts_are_counted_in_whole_numbers_also_from_a_file():
     ax = experts_plots.plot_drops(table().astype({"expert": float}))
     assert row_names(ax)[:2] == ["without expert 0", "without expert 1"]
+
+
+def test_features_are_coloured_by_class_and_by_expert_in_their_order():
+    assert legend_names(experts_plots.plot_embedding(layout(), "label")) == ["anger", "fear", "happy"]
+    ax = experts_plots.plot_embedding(layout(), "expert")
+    assert legend_names(ax) == ["expert 0", "expert 3"]
+    assert sum(len(points.get_offsets()) for points in ax.collections) == len(layout())

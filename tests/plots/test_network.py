@@ -2,10 +2,12 @@
 
 import functools
 
+import numpy as np
 import pytest
+import torch
 
-from fermoe.network import cost
-from fermoe.network.model import ModelConfig
+from fermoe.network import cost, graph
+from fermoe.network.model import ExpressNetMoE, ModelConfig
 from fermoe.paper import published
 from fermoe.plots import network as network_plots
 from tests.plots.helpers import legend_names, row_names
@@ -21,7 +23,13 @@ def layers():
     return cost.compare_convolutions(ModelConfig.miniature(), batch=1)
 
 
+@functools.cache
+def blocks():
+    return graph.flow(ExpressNetMoE(ModelConfig.miniature()), torch.rand(1, 3, 64, 64))
+
+
 FIGURES = {
+    "network": lambda **k: network_plots.plot_network(blocks(), **k),
     "parameters": lambda **k: network_plots.plot_parameters(published.block_parameters(), **k),
     "block costs": lambda **k: network_plots.plot_block_costs(costs(), **k),
     "convolutions": lambda **k: network_plots.plot_convolutions(layers(), **k),
@@ -54,3 +62,17 @@ def test_both_ways_of_convolving_have_a_time_for_every_layer():
     assert drawn == {"direct": table["direct_ms"].tolist(), "FFT": table["fft_ms"].tolist()}
     assert len(ax.get_xticks()) == len(table)
     assert ax.get_yscale() == "log"
+
+
+def test_the_diagram_has_a_box_for_every_block_and_no_arrow_through_one():
+    ax = network_plots.plot_network(blocks())
+    boxes = [patch.get_path().get_extents(patch.get_patch_transform()) for patch in ax.patches]
+    assert len(boxes) == 1 + len(blocks())
+    said = [text.get_text() for text in ax.texts]
+    for block in blocks():
+        assert sum(f"{block.parameters:,}" in text for text in said) >= 1
+    arrows = [(text.xyann, text.xy) for text in ax.texts if getattr(text, "arrow_patch", None)]
+    assert len(arrows) == sum(len(block.inputs) for block in blocks())
+    for (x0, y0), (x1, y1) in arrows:
+        for step in np.linspace(0.02, 0.98, 60):
+            assert not any(box.contains(x0 + step * (x1 - x0), y0 + step * (y1 - y0)) for box in boxes)

@@ -9,14 +9,10 @@ def history():
     return table[table["dataset"] == "rafdb"]
 
 
-def rates():
-    return history()[["epoch"]].assign(learning_rate=1e-3)
-
-
 FIGURES = {
     "history": lambda **k: training_plots.plot_history(history(), **k),
     "loss": lambda **k: training_plots.plot_history(history(), measure="loss", chosen_epoch=3, **k),
-    "learning rate": lambda **k: training_plots.plot_learning_rate(rates(), **k),
+    "beside published": lambda **k: training_plots.plot_beside_published(history(), published.training_history(), **k),
 }
 
 
@@ -28,7 +24,13 @@ def test_history_marks_the_chosen_epoch_and_draws_what_there_is():
     assert only_training.lines[0].get_ydata().tolist() == history()["loss"].tolist()
 
 
-def test_the_learning_rate_is_that_of_every_epoch():
-    (line,) = training_plots.plot_learning_rate(rates()).lines
-    assert line.get_xdata().tolist() == history()["epoch"].tolist()
-    assert set(line.get_ydata()) == {1e-3}
+def test_the_published_histories_are_a_band_under_ours():
+    theirs = published.training_history()
+    ax = training_plots.plot_beside_published(history(), theirs)
+    curves = {line.get_label(): line for line in ax.lines}
+    assert list(curves["this training"].get_ydata()) == [100 * value for value in history()["val_accuracy"]]
+    assert curves["the paper's, RAF-DB"].get_ydata().tolist() == curves["this training"].get_ydata().tolist()
+    (band,) = ax.collections
+    first = theirs[theirs["epoch"] == 1]["val_accuracy"]
+    heights = [y for x, y in band.get_paths()[0].vertices if x == 1]
+    assert (min(heights), max(heights)) == (100 * first.min(), 100 * first.max())
