@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,7 @@ notebooks: [04_training]
 @pytest.fixture
 def place() -> Iterator[Path]:
     """Where the study finds room for temporary files; sockets are among them, whose paths must be short."""
-    with tempfile.TemporaryDirectory(prefix="stop-") as folder:
+    with tempfile.TemporaryDirectory(prefix="stop-", dir="/tmp") as folder:
         yield Path(folder)
 
 
@@ -45,8 +46,7 @@ def begin(tmp_path: Path, place: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
-        # A shell's background jobs ignore Ctrl-C, and so would what these tests start from one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     began = time.time()
     while not any(path.stat().st_mtime > began for path in tmp_path.glob("out/runs/*/history.csv")):
