@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fermoe.training.inference import open_run as open_run
     from fermoe.training.inference import predict as predict
     from fermoe.training.train import train as train
+    from fermoe.use.predict import predict_pictures as predict_pictures
+    from fermoe.use.trained import load_trained as load_trained
 
 _HOMES = {
     "data.audit": ("check_dataset",),
@@ -43,6 +45,8 @@ _HOMES = {
     "training.config": ("TrainConfig",),
     "training.inference": ("open_run", "predict"),
     "training.train": ("train",),
+    "use.predict": ("predict_pictures",),
+    "use.trained": ("load_trained",),
 }
 _HOME_OF = {name: f"fermoe.{module}" for module, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME_OF]

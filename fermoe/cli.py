@@ -11,9 +11,48 @@ import click
 from fermoe import __version__
 from fermoe.errors import UserError
 
+SECTIONS: dict[str, dict[str, str]] = {
+    "Use a trained network": {
+        "predict": "fermoe predict photos/ --out labels.csv --show labelled/",
+        "export": "fermoe export results/quick/runs/RUN --weights mine.safetensors",
+    },
+    "Train": {
+        "train": "fermoe train dataset=folder root=faces/ variant=backbone epochs=5",
+        "study": "fermoe study fer2013 --set root=DIR",
+    },
+    "Read results": {
+        "tables": "fermoe tables fer2013-miniature",
+        "report": "fermoe report fer2013-miniature",
+        "pack": "fermoe pack quick",
+    },
+    "Beside other models and machines": {
+        "compare": "fermoe compare results/quick ../fermoe-as-cloned/results/quick",
+        "import": "fermoe import py-feat answers.csv --dataset fer2013 --root DIR --study fer2013-long-miniature",
+        "baseline": "fermoe baseline hog_svm --dataset fer2013 --root DIR --study fer2013-long-miniature",
+    },
+    "Look at data": {
+        "data": "fermoe data check fer2013 --root DIR",
+        "crop": "fermoe crop fer2013 --root DIR",
+    },
+    "This machine": {
+        "doctor": "fermoe doctor",
+        "bench": "fermoe bench network --quick",
+    },
+}
+"""The commands as `fermoe --help` groups them, each with an example."""
+
 
 class _Group(click.Group):
     """Prints a `UserError` as one line and exits with 2, as click does with its own usage errors."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Commands by section, each with what it does and an example."""
+        for title, examples in SECTIONS.items():
+            with formatter.section(title):
+                rows = []
+                for name, example in examples.items():
+                    rows += [(name, self.commands[name].get_short_help_str(limit=200)), ("", f"$ {example}")]
+                formatter.write_dl(rows)
 
     def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
         try:
@@ -30,10 +69,66 @@ class _Group(click.Group):
         sys.exit(2)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+COMPLETION = """
+\b
+Shell completion, one line for each shell:
+  ~/.bashrc   eval "$(_FERMOE_COMPLETE=bash_source fermoe)"
+  ~/.zshrc    eval "$(_FERMOE_COMPLETE=zsh_source fermoe)"
+  fish        _FERMOE_COMPLETE=fish_source fermoe | source
+"""
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=COMPLETION)
 @click.version_option(__version__, prog_name="fermoe")
 def main() -> None:
     """A reproducibility study kit for ExpressNet-MoE: every claim gets a verdict, every verdict names its table."""
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH…")
+@click.option("--run", help="The network of a finished run: its folder, or its name in results/.")
+@click.option(
+    "--weights", metavar="FILE", help="A file that export wrote, or one that comes with fermoe, such as quick."
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there instead of printing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per picture and line instead of CSV.")
+@click.option("--show", type=click.Path(file_okay=False, path_type=Path), help="Folder for pictures with box and bars.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=25, show_default=True, help="Of a video: every N-th frame."
+)
+@click.option("--batch", type=click.IntRange(min=1), default=128, show_default=True, help="Pictures at a time.")
+def predict(
+    paths: tuple[str, ...],
+    run: str | None,
+    weights: str | None,
+    out: Path | None,
+    as_json: bool,
+    show: Path | None,
+    every: int,
+    batch: int,
+) -> None:
+    """Label the faces in pictures: PATH is an image, a folder, a quoted pattern ("*.jpg") or a video.
+
+    Prints CSV: file, frame, face box, label, one probability per class, gates. One face per picture, the detector's
+    first; without a face the network is shown the whole picture. A folder gives the images in it, at any depth.
+    """
+    from fermoe.use.command import predict_command
+
+    sys.exit(predict_command(paths, run, weights, out, as_json, show, every, batch))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--weights", type=click.Path(dir_okay=False, path_type=Path), help="The .safetensors file to write.")
+@click.option("--onnx", type=click.Path(dir_okay=False, path_type=Path), help="The .onnx file to write.")
+def export(run: str, weights: Path | None, onnx: Path | None) -> None:
+    """Write a finished run's network as one file that travels, with a model card beside it, or as ONNX.
+
+    RUN is a run's folder, or its name in results/. Without options: RUN.safetensors in the current folder.
+    """
+    from fermoe.use.command import export_command
+
+    sys.exit(export_command(run, weights, onnx))
 
 
 @main.command()
@@ -74,18 +169,37 @@ def study(
 
 
 @main.command()
-@click.argument("name", metavar="STUDY")
-@click.argument("run")
+@click.argument("what", nargs=-1, metavar="KEY=VALUE… | STUDY RUN")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key of the study file.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the results.")
-def train(name: str, run: str, settings: tuple[str, ...], out: Path | None) -> None:
-    """Train one RUN of a study, which the study's own command then finds trained.
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run, or of the results.")
+def train(what: tuple[str, ...], settings: tuple[str, ...], out: Path | None) -> None:
+    """Train one network and say where it lies, without a study: KEY=VALUE…, such as dataset=NAME root=DIR.
 
-    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train STUDY RUN
+    Keys are those of a study file and of its `extra` rows: dataset, root, model, weights, epochs, batch_size,
+    learning_rate, protocol, variant, crop, augmentation, normalisation, twins, precision, seed, training.patience, …
+    Without any it trains on drawn faces. The same command goes on where a training was interrupted.
+
+    STUDY RUN trains one run of a study, which the study's own command then finds trained.
+
+    On several GPUs: torchrun --standalone --nproc-per-node 4 --no-python fermoe train …
     """
-    from fermoe.study.command import train_run
+    if len(what) == 2 and not any("=" in word for word in what):
+        from fermoe.study.command import train_run
 
-    sys.exit(train_run(name, run, settings, out))
+        sys.exit(train_run(*what, settings, out))
+    from fermoe.study.single import train_single
+
+    sys.exit(train_single((*what, *settings), out))
+
+
+@main.command()
+@click.option("--data", "folders", multiple=True, type=click.Path(path_type=Path), help="Look for datasets there too.")
+def doctor(folders: tuple[Path, ...]) -> None:
+    """Say what this machine has (Python, PyTorch, GPU, detector, disk, datasets) and what to install."""
+    from fermoe.use.doctor import examine
+
+    for finding in examine(folders):
+        click.echo(finding.line)
 
 
 def _study_folder(study: str) -> Path:

@@ -184,3 +184,10 @@ def test_a_wheel_alone_checks_a_dataset(installed: Path, outside: Path) -> None:
     for name in ("train/happy/a.png", "train/sad/b.png", "test/happy/c.png", "test/sad/d.png"):
         picture(outside / "faces" / name, seed=len(name))
     assert "4 images in faces" in run(installed / "fermoe", "data", "check", "folder", "--root", "faces")
+
+
+def test_a_wheel_alone_labels_a_picture_with_the_network_that_it_carries(installed: Path, outside: Path) -> None:
+    picture(outside / "face.png", size=(80, 60))
+    header, row = run(installed / "fermoe", "predict", "face.png").splitlines()
+    assert header.startswith("file,frame,outcome,score,x0,y0,x1,y1,label,p_")
+    assert row.startswith("face.png,,no face,,0,0,80,60,")

@@ -222,11 +222,21 @@ def check_options(name: str, options: Mapping[str, Any]) -> SyntheticConfig | No
     return checked(SyntheticConfig, values, where="options of the synthetic dataset")
 
 
+def channels_of(name: str, options: Mapping[str, Any]) -> int:
+    """1 where a dataset's images are grey, 3 for RGB, without listing them."""
+    config = check_options(name, options)
+    return DATASETS[name].channels if config is None else _drawn_channels(config)
+
+
+def _drawn_channels(config: SyntheticConfig) -> int:
+    return 1 if config.framing == "tight" else 3
+
+
 def _synthetic(config: SyntheticConfig) -> Dataset:
     table = face_table(config)
     table["image"] = table["path"]
     drawing = f"{config.framing} {config.size} {config.occluded}"
-    return Dataset(table, "synthetic", config.labels, 1 if config.framing == "tight" else 3, drawing=drawing)
+    return Dataset(table, "synthetic", config.labels, _drawn_channels(config), drawing=drawing)
 
 
 def _tree(spec: DatasetSpec, root: Path) -> pd.DataFrame:

@@ -126,7 +126,7 @@ def _detect_all(
     """
     if not todo:
         return
-    _require_mediapipe()
+    require_detector()
     chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_detector, (settings,))
@@ -143,7 +143,8 @@ def _detect_all(
             pool.shutdown(cancel_futures=True)  # after an error: do not first detect all other faces
 
 
-def _require_mediapipe() -> None:
+def require_detector() -> None:
+    """Raise the UserError that says how to install it where BlazeFace is not there."""
     spec = importlib.util.find_spec("mediapipe")  # later releases lack the detector
     folders = spec.submodule_search_locations if spec is not None else None
     if not any(Path(folder, "python", "solutions", "face_detection.py").exists() for folder in folders or ()):

@@ -55,7 +55,8 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     try:
         with Image.open(path, formats=tuple(FORMATS)) as file:
             if file.width * file.height > MAX_PIXELS:
-                raise UnreadableImage(f"image of {file.width}×{file.height} pixels", where=path, fix="shrink it")
+                what = f"image of {file.width}×{file.height} pixels, more than {MAX_PIXELS // 10**6} million"
+                raise UnreadableImage(what, where=path, fix="shrink it")
             file.seek(0)
             image = ImageOps.exif_transpose(file)
             assert image is not None

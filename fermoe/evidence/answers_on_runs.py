@@ -6,6 +6,7 @@ import pandas as pd
 
 from fermoe import seeds
 from fermoe.evidence.findings import (
+    Finding,
     Outcome,
     by_measures,
     counted,
@@ -138,6 +139,31 @@ def training(tables: Tables) -> str:
         said = f"{len(early)} of {counted(len(rows), 'training')} stopped early, {when}."
     more = ": more epochs might have helped" if last else ""
     return f"{said} In {last} the last epoch was the best{more}."
+
+
+def imbalance(tables: Tables) -> str:
+    """Does happy lead because it is more frequent? Nothing where no training set had other shares of the classes."""
+    numbers = ("value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_holm", "half_low", "half_high")
+    table = rows_of(tables, "imbalance", "measure", "seeds", "images", *numbers)
+    rows, said = table[(table["composition"] == "equal") & table["measure"].str.startswith("gap_").astype(bool)], []
+    for row in rows.itertuples():
+        name = str(row.measure).removeprefix("gap_")
+        before, after = (f"{100 * value:.1f}" for value in (row.baseline_value, row.value))
+        if row.half_low > 0:
+            share = "more than half of it is left: rarity is not the reason"
+        elif row.half_high < 0 and row.crossed_high < 0:
+            share = "less than half of it is left: rarity explains most of it"
+        elif row.seeds < seeds.MIN_SEEDS:
+            share = "too few trainings say how much is left"
+        else:
+            share = "whether more or less than half of it is left cannot be told"
+        change = Finding(row.value - row.baseline_value, row.crossed_low, row.crossed_high, int(row.seeds)).text()
+        said.append(f"over {name} from {before} to {after} points ({change}); {share}")
+    if not said:
+        return ""
+    first = rows.iloc[0]
+    size = f"{counted(int(first['seeds']), 'seed')} of each, {int(first['images']):,} test images"
+    return f"With all classes equally frequent in training ({size}), happy's lead in recall goes {', and '.join(said)}."
 
 
 def beside(tables: Tables) -> str:

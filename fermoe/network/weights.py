@@ -213,10 +213,10 @@ def _imagenet_state(path: str) -> Mapping[str, Tensor]:
         raise UserError(what, where=path or None, fix=f"give a file: {fix}") from None
 
 
-def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write the model's state dict as safetensors, atomically."""
+def save_weights(model: nn.Module, path: str | Path, about: dict[str, str] | None = None) -> None:
+    """Write the model's state dict as safetensors, atomically, with what the file is to say `about` it."""
     with atomic(path) as temporary:
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary)
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, temporary, about)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

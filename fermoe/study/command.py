@@ -19,7 +19,15 @@ from fermoe.data.datasets import DATASETS, load_dataset
 from fermoe.data.faces import detect_faces
 from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.evidence.crops import detection_table
-from fermoe.files import exclusive, extract, keep_temporary_files_together, results_dir, write_csv, write_json
+from fermoe.files import (
+    exclusive,
+    extract,
+    keep_temporary_files_together,
+    remove_abandoned,
+    results_dir,
+    write_csv,
+    write_json,
+)
 from fermoe.network.model import ModelConfig
 from fermoe.study.changes import refuse_changed
 from fermoe.study.plan import Run, Study, expand, load_study, phases, training_configs, with_inputs
@@ -88,6 +96,9 @@ def run_study(
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
+        finally:
+            for folder in (directory, directory / "tables", directory / "figures", *(run.directory for run in runs)):
+                remove_abandoned(folder)  # of an earlier start that was killed, in a run that it finished
     return _summary(study, outcomes, len(runs), directory, seconds, quiet)
 
 

@@ -69,6 +69,34 @@ class Section:
         return f"{self.notebook[:2]} · {TITLES[self.notebook]}"
 
 
+@dataclass(frozen=True)
+class Further:
+    """A section that only some studies have."""
+
+    name: str
+    title: str
+    answer: str
+    picture: pictures.Picture | None
+    table: PeopleTable
+
+
+FURTHER = {
+    "imbalance": (
+        "Are rare classes recognised worse because they are rare?",
+        answers_on_runs.imbalance,
+        pictures.imbalance,
+        tables_for_people.imbalance,
+    ),
+    "others": (
+        "Other models on the same test images",
+        answers_on_runs.beside,
+        pictures.beside,
+        tables_for_people.beside,
+    ),
+}
+"""What a report says where the study has the table: title, answer, figure, table."""
+
+
 def _unbroken(value: Any) -> Any:
     """A text whose numbers stay on one line with their intervals and units."""
     if not isinstance(value, str) or isinstance(value, Markup):
@@ -103,14 +131,21 @@ def lead_picture(tables: Tables) -> pictures.Picture | None:
     """The figure of the leading question, in the look of every figure; None where it was not asked."""
     with plt.rc_context():
         style.use_style()
-        return pictures.lead(tables)
+        drawn = pictures.lead(tables)
+        return None if drawn is None else pictures.as_picture(drawn)
 
 
 def report_page(tables: Tables, folder: Path, title: str) -> str:
     """A study's report as HTML."""
     with plt.rc_context():
         style.use_style()
-        others = (answers_on_runs.beside(tables), pictures.beside(tables), tables_for_people.beside(tables))
+        further = [
+            Further(
+                name, title, answer, pictures.as_picture(drawn) if (drawn := picture(tables)) else None, table(tables)
+            )
+            for name, (title, said, picture, table) in FURTHER.items()
+            if (answer := said(tables))
+        ]
         sections = [
             Section(
                 name,
@@ -139,7 +174,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
         how_to_run=HOW_TO_RUN,
         questions={asked: answer(tables) for asked, answer in answers.QUESTIONS.items()},
         sections=sections,
-        others=others if others[0] else None,
+        further=further,
         files=[f"{name}.csv" for name in tables],
         folder=folder.name,
         runs=runs,

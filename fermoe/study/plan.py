@@ -31,7 +31,7 @@ from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TWINS, TrainConfig
 from fermoe.training.precision import PRECISIONS
-from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result
+from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result, study_listing
 from fermoe.training.train import train
 
 MODEL = "03_model"
@@ -44,6 +44,11 @@ TRAINING_KEYS = (
     "normalisation", "weights", "epochs", "patience", "batch_size", "learning_rate", "decay", "label_smoothing",
     "twins", "precision", "composition",
 )  # fmt: skip
+
+SINGLE_KEYS = (
+    "dataset", "root", "dataset_options", "model", "weights", "skip_unreadable", "training", "epochs", "batch_size",
+)  # fmt: skip
+"""What of a study file, besides a row of `extra`, says something about a single training."""
 
 DatasetName = Annotated[str, one_of(lambda: DATASETS)]
 Size = Annotated[str, one_of(lambda: SIZES)]
@@ -180,9 +185,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
     shown = shortened(setting)
     if not equals or not key:
-        raise UserError(f"--set '{shown}' is not key=value", fix="such as --set seeds=[0,1,2]")
+        raise UserError(f"'{shown}' is not key=value", fix="such as seed=1")
     try:
-        value = parse_yaml(text, f"--set {shown}")
+        value = parse_yaml(text, shown)
     except yaml.YAMLError:
         value = text
     *outer, last = key.split(".")
@@ -191,7 +196,7 @@ def _apply(content: dict[str, Any], setting: str) -> None:
         if content[part] is None:
             content[part] = {}
         if not isinstance(content[part], dict):
-            raise UserError(f"--set '{shown}': '{shortened(part)}' holds no keys", fix="name a key of the study file")
+            raise UserError(f"'{shown}': '{shortened(part)}' holds no keys", fix="name a key of the study file")
         content = content[part]
     content[last] = value
 
@@ -221,6 +226,27 @@ def _study(content: dict[str, Any], path: Path) -> Study:
         training["weights"] = _absolute_weights(training["weights"])
     root = None if study.root is None else str(Path(study.root).expanduser().absolute())
     return replace(study, root=root, weights=_absolute_weights(study.weights), training=training)
+
+
+def single_training(settings: Sequence[str]) -> TrainConfig:
+    """One training from `key=value` settings: keys of a study file that has a single row of `extra`, and of that row.
+
+    Raises:
+        UserError: a key or value that cannot stand there, or several values for one key.
+    """
+    content: dict[str, Any] = {}
+    for setting in settings:
+        _apply(content, setting)
+    row = {f.name: content.pop(f.name) for f in dataclasses.fields(ExtraRow) if f.name in content}
+    for key in content.keys() - SINGLE_KEYS:
+        known = ", ".join((*SINGLE_KEYS, *(f.name for f in dataclasses.fields(ExtraRow))))
+        raise UserError(f"unknown key '{shortened(key)}'", fix=f"choose from {known}")
+    axes: dict[str, Any] = {"protocols": [], "variants": [], "crops": [], "augmentations": []}
+    study = {"dataset": "synthetic", **content, **axes, "title": "one training", "extra": [row]}
+    configs = training_configs(_study(study, Path("single")))
+    if len(configs) != 1:
+        raise UserError(f"these settings make {len(configs)} trainings", fix="give one value per key, or run a study")
+    return configs[0]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -320,8 +346,8 @@ def with_inputs(phase: Sequence[Run], runs: Sequence[Run], directory: Path) -> l
 def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResults:
     """A study's results, those of results/quick by default, with finished runs or, without `needs_runs`, with tables.
 
-    Where the quick study has no finished training, as in a fresh checkout, its packed runs are restored, so that every
-    notebook can be read and run alone; without a pack, its audited full network is trained.
+    Where the quick study was not run, as in a fresh checkout, its packed runs are restored, so that every notebook can
+    be read and run alone; without a pack, its audited full network is trained.
 
     Raises:
         UserError: the folder of another study has no finished training.
@@ -329,8 +355,8 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     study = StudyResults(Path(directory) if directory else results_dir() / "quick")
     if not needs_runs and study.table("accuracy") is not None:
         return study
-    if not directory and not finished_runs(study.folder) and (study.folder / NAME).exists():
-        unpack(study.folder)
+    if not directory and not study_listing(study.folder) and (study.folder / NAME).exists():
+        unpack(study.folder)  # no study was run here: at most single trainings, which stay
     if not directory and not finished_runs(study.folder):
         configs = training_configs(load_study("quick"))
         config = next(c for c in configs if (c.protocol, c.variant) == ("audited", "full"))

@@ -79,7 +79,7 @@ class _Job:
     """A run with the job that it has now."""
 
     run: Run
-    id: str  # as squeue prints it: array, underscore, index
+    id: str  # as squeue prints it: array, underscore, index; empty while it waits for room
     checkpoint: int  # when the run's checkpoint was written, as it was at submission
     fruitless: int = 0  # jobs before this one that ended without a word and without a newer checkpoint
     missing: bool = False  # at the last question; files of another machine may be seen later than its job's end
@@ -139,6 +139,7 @@ class SlurmRunner:
             "qos": config.qos,
             "constraint": config.constraint,
             "array_parallelism": config.parallel,
+            "signal_delay_s": 0,  # a warning before the end of a job's time; a run has its checkpoint anyway
         }
         self.executor.update_parameters(**{key: value for key, value in wanted.items() if value is not None})
 
@@ -212,15 +213,20 @@ class SlurmRunner:
         return True
 
     def _missing(self, jobs: list[_Job], outcomes: dict[str, Outcome], progress: Progress) -> list[_Job]:
-        """The jobs that are still there, with new ones for those that the cluster ended."""
+        """The jobs that are still there, with new ones for those that the cluster ended, as far as there is room.
+
+        Each array limits its own jobs alone.
+        """
         queue = self._queue()
         if queue is None:
             return jobs  # it may be down for a while; its jobs are not
-        counts = Counter(queue.get(job.id, "gone") for job in jobs)
+        counts = Counter(queue.get(job.id, "gone" if job.id else "waiting") for job in jobs)
         progress.position(", ".join(f"{count} {state.lower()}" for state, count in counts.items()))
         kept, again = [], []
         for job in jobs:
-            if job.id in queue:
+            if not job.id:
+                again.append(job)
+            elif job.id in queue:
                 kept.append(replace(job, missing=False))
             elif not job.missing:
                 kept.append(replace(job, missing=True))
@@ -233,8 +239,9 @@ class SlurmRunner:
                     self._end(Outcome(job.run, f"{what} (see {log} and {log_of(job.run)})"), outcomes, progress)
                 else:
                     progress.say(f"  again {job.run.id}: the cluster ended its job (see {log})")
-                    again.append(replace(job, fruitless=fruitless))
-        return kept + self._submit(again)
+                    again.append(replace(job, id="", fruitless=fruitless))
+        room = max(0, self.config.parallel - len(kept))
+        return kept + self._submit(again[:room]) + again[room:]
 
     def _end(self, outcome: Outcome, outcomes: dict[str, Outcome], progress: Progress) -> None:
         outcomes[outcome.run.id] = outcome

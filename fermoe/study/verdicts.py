@@ -42,7 +42,8 @@ def why(claim: str, verdict: str, reason: str) -> str:
         cause = f"with equal shares its lead goes {' and '.join(gaps)} points" if gaps else "the cause was not tested"
         return f"happy leads on {leads} datasets; {cause}"
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
-        return f"{re.split(r'[;:] | [(]', found[1])[0]}, on a scale model"
+        first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]
+        return f"{first}, on a scale model"
     if reason.startswith("needs "):
         return reason.partition(":")[0] + _mechanism(reason)
     if _MECHANISM in reason:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -74,6 +75,8 @@ class World:
         """The model as it is trained: a backward pass leaves the mean gradient of all ranks."""
         if self.size == 1:
             return model
+        warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)  # its successor is newer than 2.6
+        warnings.filterwarnings("ignore", "Grad strides do not match")  # of 1×1 convolutions, which have two orders
         return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
     def agree(self, model: nn.Module) -> None:

@@ -1,12 +1,13 @@
-"""A finished training, opened again: its network with the kept weights, and its images.
+"""A trained network, opened again: with the images of its run, which evidence is measured on, or without.
 
-What the evidence (experts, Grad-CAM, robustness) is measured on. Nothing here trains.
+The one place where a network is asked, whoever asks. Nothing here trains.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from fermoe.errors import UserError
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined
 from fermoe.network.weights import load_weights
 from fermoe.training.config import TrainConfig, model_config
-from fermoe.training.feed import Data, load_data
+from fermoe.training.feed import Data, load_data, spread, test_data
 from fermoe.training.precision import autocast
 from fermoe.training.runs import FinishedRun
 
@@ -71,24 +72,52 @@ BATCH = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedRun:
-    """A run's result, configuration, data and network (in evaluation mode, on `device`)."""
+class TrainedNetwork:
+    """A trained network (in evaluation mode, on `device`) and the configuration that says what it is to be shown."""
 
-    name: str
     config: TrainConfig
-    data: Data
     model: ExpressNetMoE
     device: torch.device
 
-    def rows(self, images: int | None = None) -> np.ndarray:
-        """Positions of the test images in the table; with `images`, that many, evenly spread over the test split.
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] → what the network sees, on its device."""
+        return NORMALISATIONS[str(self.config.normalisation)](images.to(self.device))
 
-        Tables are sorted by class or at random, so an even spread keeps every class.
-        """
-        rows = self.data.splits["test"]
-        if images is None or images >= len(rows):
-            return rows
-        return rows[np.linspace(0, len(rows) - 1, images).round().astype(int)]
+    def predict(
+        self,
+        images: Tensor,
+        change: Callable[[Tensor], Tensor] | None = None,
+        features: bool = True,
+        batch_size: int = BATCH,
+    ) -> ExpressNetOutput:
+        """Logits, gates and features on the CPU for images (N, 3, S, S) in [0, 1], changed first batch by batch."""
+        batches = images.split(batch_size)
+        seen = (self.normalise(batch if change is None else change(batch)) for batch in batches)
+        return predict(self.model, seen, features, self.config.precision)
+
+
+def open_network(config: TrainConfig, classes: int, weights: Path) -> TrainedNetwork:
+    """The network of a configuration with the weights of a file, on the fastest device there is.
+
+    Raises:
+        UserError: the file cannot be read, or its weights are another network's.
+    """
+    device = pick_device()
+    model = ExpressNetMoE(model_config(config, classes))
+    load_weights(model, weights)
+    return TrainedNetwork(config, place(model, device).eval(), device)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun(TrainedNetwork):
+    """A run's network, its name and its data."""
+
+    name: str
+    data: Data
+
+    def rows(self, images: int | None = None) -> np.ndarray:
+        """Positions of the test images in the table; with `images`, that many, evenly spread over the test split."""
+        return spread(self.data.splits["test"], images)
 
     def images(self, rows: np.ndarray) -> Tensor:
         """Test images as the run's crop gives them: float32 RGB (N, 3, S, S) in [0, 1], on the CPU."""
@@ -97,38 +126,29 @@ class TrainedRun:
     def labels(self, rows: np.ndarray) -> np.ndarray:
         return self.data.labels[rows]
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] → what the network sees, on its device."""
-        return NORMALISATIONS[str(self.config.normalisation)](images.to(self.device))
 
-    def predict(
-        self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None, features: bool = True
-    ) -> ExpressNetOutput:
-        """Logits, gates and features on the CPU for images (N, 3, S, S) in [0, 1], changed first batch by batch."""
-        batches = images.split(BATCH)
-        seen = (self.normalise(batch if change is None else change(batch)) for batch in batches)
-        return predict(self.model, seen, features, self.config.precision)
-
-
-def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None) -> TrainedRun:
+def open_run(
+    run: FinishedRun, root: str | None = None, data: Data | None = None, images: int | None = None
+) -> TrainedRun:
     """Open a finished run: its data from `root`, its weights from its directory.
 
-    `data` of another run of the same dataset, protocol and crop may be given to load them once.
+    `data` of another run of the same dataset, protocol and crop may be given to load them once. With `images`, that
+    many of its test images are all that is loaded (`feed.test_data`).
 
     Raises:
         UserError: the weights are missing, or the dataset is not the one it was trained on.
     """
     config = dataclasses.replace(run.config, root=root or None)
-    weights = run.directory / "best.safetensors"
-    if not weights.exists():
-        raise UserError("the run's weights are not there", where=weights, fix="run its study again to train it")
-    data = data or load_data(config, progress=False)
-    if run.result["data"]["fingerprint"] != data.dataset.fingerprint:
+    weights = run.weights
+    if images is not None:
+        data, fingerprint = test_data(config, images)
+    else:
+        data = data or load_data(config, progress=False)
+        fingerprint = data.dataset.fingerprint
+    if run.result["data"]["fingerprint"] != fingerprint:
         raise UserError(f"the data are not those of run {run.name}", where=root, fix="give the same dataset folder")
-    device = pick_device()
-    model = ExpressNetMoE(model_config(config, len(data.label_names)))
-    load_weights(model, weights)
-    return TrainedRun(run.name, config, data, place(model, device).eval(), device)
+    network = open_network(config, len(data.label_names), weights)
+    return TrainedRun(network.config, network.model, network.device, run.name, data)
 
 
 # Runs that agree in these show the network the same pictures.

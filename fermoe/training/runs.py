@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -107,6 +108,18 @@ class FinishedRun:
         """Whether its faces were painted over on purpose: it shows what is learned without a face."""
         return self.config.crop in CONTROLS
 
+    @property
+    def weights(self) -> Path:
+        """The file of its weights.
+
+        Raises:
+            UserError: it is not there: packs leave weights out.
+        """
+        path = self.directory / "best.safetensors"
+        if not path.exists():
+            raise UserError("the run's weights are not there", where=path, fix="run its study again to train it")
+        return path
+
     @functools.cached_property
     def predictions(self) -> pd.DataFrame:
         """Its predictions.csv: one row per test image."""
@@ -131,13 +144,24 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     mine = study_listing(study_dir).get("runs")
     found = []
     for path in sorted(runs.glob("*/result.json")):
-        result = read_result(path.parent)
-        if result is not None and result.get("notebook") == TRAINING and (mine is None or path.parent.name in mine):
-            checked(TrainingResult, _known(TrainingResult, result), where=path)
-            images = result["data"].get("images")
-            checked(SplitSizes, images if isinstance(images, dict) else {}, where=path)
-            found.append(FinishedRun(path.parent, result))
-    return found
+        if mine is None or path.parent.name in mine:
+            found.append(finished_run(path.parent))
+    return [run for run in found if run is not None]
+
+
+def finished_run(directory: Path) -> FinishedRun | None:
+    """The finished training of a folder, None where there is none.
+
+    Raises:
+        UserError: its result.json holds something else than a training's result.
+    """
+    result, path = read_result(directory), directory / "result.json"
+    if result is None or result.get("notebook") != TRAINING:
+        return None
+    checked(TrainingResult, _known(TrainingResult, result), where=path)
+    images = result["data"].get("images")
+    checked(SplitSizes, images if isinstance(images, dict) else {}, where=path)
+    return FinishedRun(directory, result)
 
 
 def _known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +186,7 @@ def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> list[FinishedRun]:
     """The runs that a comparison of variants takes: those of the protocol's `largest_setting`, without controls.
 
-    Each network may have a learning rate of its own.
+    Each network may have a learning rate of its own; of several it is the one with most runs, then the commonest.
 
     Without a protocol it is the audited one, where it has any run.
     """
@@ -175,7 +199,15 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
         for run in mine
     ]
     plain = [run.config.follows_protocol and run.config.augmentation == "none" for run in mine]
-    return [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
+    chosen = [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
+    of_all = Counter(run.config.learning_rate for run in chosen)
+    of_each = Counter((run.config.variant, run.config.learning_rate) for run in chosen)
+    rates: dict[str, float] = {}
+    for _, variant, rate in sorted((runs, variant, rate) for (variant, rate), runs in of_each.items()):
+        kept = rates.get(variant, rate)
+        if (of_each[variant, rate], of_all[rate]) >= (of_each[variant, kept], of_all[kept]):
+            rates[variant] = rate
+    return [run for run in chosen if run.config.learning_rate == rates[run.config.variant]]
 
 
 def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

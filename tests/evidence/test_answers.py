@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe.evidence import answers
+from fermoe.evidence import answers, answers_on_runs
 from fermoe.evidence.findings import Finding, Outcome, counted, listed, signed
 from fermoe.files import results_dir
 from fermoe.study.tables import read_tables
@@ -307,3 +307,30 @@ def test_numbers_are_said_as_a_person_would() -> None:
     assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
     assert [counted(n, "seed") for n in (1, 2)] == ["1 seed", "2 seeds"]
     assert Finding(0.1, math.nan, math.nan, 5).outcome is Outcome.FEW
+
+
+GAPS = ["value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_holm", "half_low", "half_high"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ((0.1, 0.5, -0.5, -0.3, 0.001, -0.2, -0.1), "less than half of it is left: rarity explains most of it"),
+        ((0.45, 0.5, -0.15, 0.05, 0.4, 0.1, 0.3), "more than half of it is left: rarity is not the reason"),
+        ((0.25, 0.5, -0.4, -0.1, 0.001, -0.1, 0.1), "whether more or less than half of it is left cannot be told"),
+    ],
+)
+def test_what_equal_shares_leave_of_a_gap_is_said_as_its_interval_says(numbers: tuple, said: str) -> None:
+    start = {"composition": "equal", "measure": "gap_fear", "seeds": 5, "images": 7178, "dataset": "fer2013"}
+    table = pd.DataFrame([start | dict(zip(GAPS, numbers, strict=True))])
+    text = answers_on_runs.imbalance({"imbalance": table})
+    assert f"over fear from 50.0 to {100 * numbers[0]:.1f} points" in text
+    assert said in text
+    assert "5 seeds of each, 7,178 test images" in text
+
+
+def test_of_too_few_trainings_no_share_of_a_gap_is_said_and_without_any_nothing() -> None:
+    start = {"composition": "equal", "measure": "gap_fear", "seeds": 2, "images": 7178, "dataset": "fer2013"}
+    row = start | {"value": 0.2, "baseline_value": 0.5} | dict.fromkeys(GAPS[2:], math.nan)
+    assert "too few trainings" in answers_on_runs.imbalance({"imbalance": pd.DataFrame([row])})
+    assert answers_on_runs.imbalance({}) == ""

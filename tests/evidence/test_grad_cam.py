@@ -63,7 +63,7 @@ def network(variant="full", seed=0, **change):
 
 
 def run_of(model, **config):
-    return TrainedRun("run", TrainConfig(variant=model.config.variant, **config), None, model, CPU)
+    return TrainedRun(TrainConfig(variant=model.config.variant, **config), model, CPU, "run", None)
 
 
 def pictures(count, seed=0, size=64):
@@ -74,7 +74,7 @@ def pictures(count, seed=0, size=64):
 def finished():
     """A run on drawn faces, cropped to the true box, with the weights it was initialised with."""
     config = TrainConfig(dataset_options={"train": 20, "test": 14}, crop="annotated")
-    return TrainedRun("a-run", config, load_data(config, progress=False), network(), CPU)
+    return TrainedRun(config, network(), CPU, "a-run", load_data(config, progress=False))
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def untrained(variant="full"):
     for name, module in model.named_modules():
         if name.endswith("gate"):
             nn.init.normal_(module.weight, std=3)
-    return TrainedRun("a run", config, DATA, model, torch.device("cpu"))
+    return TrainedRun(config, model, torch.device("cpu"), "a run", DATA)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from fermoe.files import results_dir, write_text
 
-TITLE = "# What takes too long for every time\n\nEach section is written by the command that it names; `make soak` runs all.\n"
+TITLE = """# What takes too long for every time
+
+Each section is written by the command that it names; `make soak` runs them.
+"""
 ORDER = ("Kills", "Kills on FER-2013", "Two processes", "Ten thousand images")
 
 

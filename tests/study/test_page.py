@@ -101,8 +101,9 @@ def test_a_report_is_whole_and_stands_alone(study: Path) -> None:
     html = write_report(study).read_text()
     page = check(html, study)
     sections = [attributes["aria-labelledby"] for attributes in page.all("section")]
-    others = ["others"] if (study / "tables" / "beside.csv").exists() else []
-    assert sections == ["claims", "questions", *TITLES, *others, "limits", "provenance"]
+    kept = {"imbalance": "imbalance", "others": "beside"}
+    further = [name for name, table in kept.items() if (study / "tables" / f"{table}.csv").exists()]
+    assert sections == ["claims", "questions", *TITLES, *further, "limits", "provenance"]
     text = page.text()
     for claim in (f"C{number}" for number in range(1, 12)):
         assert re.search(rf"^{claim}$", text, re.M)
@@ -206,10 +207,13 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     )
     (row,) = verdicts.strongest({"a": nothing, "c": hint}).to_dict("records")
     assert (row["decided_by"], row["verdict"]) == ("c", "inconclusive")
-    model = "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 points; p = 1"
+    model = (
+        "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 [-0.2, 0.0] in accuracy"
+    )
+    model += ", +0.3 [0.1, 0.5] in macro-F1 (points), p = 0.2"
     scaled = {"claims": claims("contradicted", model)["claims"].assign(scope="scale model")}
     (row,) = verdicts.strongest({"c": hint, "d": scaled}).to_dict("records")
-    assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 points, on a scale model")
+    assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 [-0.2, 0.0] in accuracy, on a scale model")
     assert row["scope"] == "scale model"
     whole = {"claims": claims("contradicted", "cnn1 adds nothing")["claims"].assign(scope="the paper's network")}
     (row,) = verdicts.strongest({"d": scaled, "e": whole}).to_dict("records")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -29,20 +30,29 @@ CELLS = {
 }
 
 
-@pytest.fixture
-def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a notebook for every way to end."""
-    for name, cell in CELLS.items():
+def write_notebooks(folder: Path, cells: Mapping[str, str]) -> None:
+    """A notebook of one cell for each, which is given the folder of its run as `out`."""
+    for name, cell in cells.items():
         parameters = nbformat.v4.new_code_cell("out = ''", metadata={"tags": ["parameters"]})
         notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(cell)])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+def run_of(folder: Path, name: str) -> Run:
+    return Run(name, name, folder / "runs" / name, {"out": str(folder / "runs" / name)})
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a notebook for every way to end."""
+    write_notebooks(tmp_path, CELLS)
     monkeypatch.setattr("fermoe.study.runner.notebooks_dir", lambda: tmp_path)
     return tmp_path
 
 
 def executed(folder: Path, names: list[str], timeout: float | None = None) -> dict[str, Outcome]:
-    runs = [Run(name, name, folder / "runs" / name, {"out": str(folder / "runs" / name)}) for name in names]
+    runs = [run_of(folder, name) for name in names]
     with Progress(len(names), quiet=True) as progress:
         return {outcome.run.id: outcome for outcome in Runner(2, 1, timeout).execute(runs, progress)}
 

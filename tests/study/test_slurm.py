@@ -15,8 +15,11 @@ import pytest
 from click.testing import CliRunner
 
 from fermoe.cli import main
-from fermoe.study.slurm import SlurmConfig, slurm_config
+from fermoe.study import slurm
+from fermoe.study.progress import Progress
+from fermoe.study.slurm import SlurmConfig, SlurmRunner, slurm_config
 from tests.helpers.trees import refused
+from tests.study.test_runner import run_of, write_notebooks
 
 STUDY = """
 title: Four runs
@@ -114,6 +117,9 @@ def test_cancelled_and_requeued_jobs_go_on_and_the_tables_are_the_local_ones(
         wait_for(lambda seed=seed: list(out.glob(f"runs/*seed{seed}*/last.pt")), process)
         (job,) = running(cluster)
         subprocess.run([*end, job], check=True, env=cluster)
+        if end[-1] == "requeue":  # Slurm would wait two minutes
+            wait_for(lambda job=job: job not in running(cluster), process)
+            subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True, env=cluster)
         checkpoints += out.glob(f"runs/*seed{seed}*/last.pt")
     assert len(checkpoints) == 2, "the trainings were not stopped midway"
     said, _ = process.communicate()
@@ -148,6 +154,43 @@ def test_a_stopped_study_cancels_its_jobs_and_those_that_a_killed_one_left(
     while running(cluster):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+OUT_OF_TIME = """
+import time
+from pathlib import Path
+checkpoint = Path(out) / "last.pt"
+if not checkpoint.exists():
+    checkpoint.touch()
+    time.sleep(100_000)
+(Path(out) / "result.json").write_text('{"parameters": {}}')
+"""
+ALWAYS_CANCELLED = """
+import os, subprocess, time
+subprocess.run(["scancel", "{SLURM_ARRAY_JOB_ID}_{SLURM_ARRAY_TASK_ID}".format(**os.environ)])
+time.sleep(100_000)
+"""
+
+
+@needs_slurm
+def test_a_run_out_of_time_goes_on_in_another_job_and_one_without_progress_is_given_up(
+    tmp_path: Path, cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cluster itself ends the first run's first job, whose time is a minute, and every job of the second run."""
+    write_notebooks(tmp_path, {"out_of_time": OUT_OF_TIME, "cancelled": ALWAYS_CANCELLED})
+    monkeypatch.setattr("fermoe.study.runner.notebooks_dir", lambda: tmp_path)
+    monkeypatch.setattr(slurm, "LOOK", 0.5)
+    monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
+    runs = [run_of(tmp_path, name) for name in ("out_of_time", "cancelled")]
+    with Progress(len(runs)) as progress:
+        slow, cancelled = SlurmRunner(tmp_path, SlurmConfig("tests", time=1)).execute(runs, progress)
+    assert slow.error is None
+    assert slow.run.made
+    assert f"ended its job {slurm.TRIES} times without a new checkpoint" in str(cancelled.error)
+    said = capsys.readouterr().out
+    assert said.count("again out_of_time: the cluster ended its job") == 1
+    assert said.count("again cancelled: the cluster ended its job") == slurm.TRIES - 1
+    assert [path.name for path in tmp_path.glob("runs/*/.*")] == []  # no kernel's file
 
 
 @needs_slurm

@@ -1,0 +1,1 @@
+"""How do I use a trained network?"""
