@@ -5,6 +5,7 @@ A page stands alone, needs no script, and holds no time, host or path: equal tab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from fermoe.errors import UserError
 from fermoe.evidence import answers, answers_on_runs
@@ -47,9 +49,9 @@ QUESTION = "Does the hybrid, two extra CNNs and two mixtures of experts, beat it
 HOW_TO_GET = (
     "RAF-DB and AffectNet are given by their owners on request, FER-2013 and the AffectNet subset lie on Kaggle "
     "(msambare/fer2013, noamsegal/affectnet-training-data), and the VGGFace2 weights are keras-vggface's "
-    "rcmalli_vggface_tf_notop_resnet50.h5. With them: fermoe study rafdb --set root=DIR --set model=paper "
-    "--set weights=vggface2:FILE, and the same for the other datasets."
+    "rcmalli_vggface_tf_notop_resnet50.h5. With them, and in the same way for the other datasets:"
 )
+HOW_TO_RUN = "fermoe study rafdb --set root=DIR \\\n    --set model=paper \\\n    --set weights=vggface2:FILE"
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,21 @@ FURTHER = {
 """What a report says where the study has the table: title, answer, figure, table."""
 
 
+def _unbroken(value: Any) -> Any:
+    """A text whose numbers stay on one line with their intervals and units."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value  # what a macro made holds texts that were here before
+    together = re.sub(r" \[([^\s\]]+), ([^\s\]]+)\]", "\N{NO-BREAK SPACE}[\\1,\N{NO-BREAK SPACE}\\2]", value)
+    return together.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def _environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=_unbroken,
     )
 
 
@@ -157,6 +171,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
             "Needs the data or the weights": waiting,
         },
         how_to_get=HOW_TO_GET,
+        how_to_run=HOW_TO_RUN,
         questions={asked: answer(tables) for asked, answer in answers.QUESTIONS.items()},
         sections=sections,
         further=further,

@@ -26,7 +26,7 @@ OPEN_FOLDS = "document.querySelectorAll('details').forEach(fold => fold.open = t
 PAGE_WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 # What a reader must not have to scroll sideways for, or would not see: text beyond its own box or beyond the window.
 PROSE_BEYOND = """
-() => [...document.querySelectorAll('h1, h2, h3, p, li, dt, dd, summary, figcaption, img')]
+() => [...document.querySelectorAll('h1, h2, h3, p, li, dt, dd, summary, caption, figcaption, pre')]
     .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline'
                  || e.getBoundingClientRect().right > document.documentElement.clientWidth)
     .map(e => e.tagName + ': ' + e.textContent.slice(0, 60))
