@@ -111,9 +111,17 @@ def refresh(path: Path) -> None:
             if "image/png" in output.get("data", {}):
                 small = with_palette(base64.b64decode(output.data["image/png"]))
                 output.data["image/png"] = base64.b64encode(small).decode()
+    _leave_out_widgets(notebook)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def _leave_out_widgets(notebook: Any) -> None:
+    """Widgets end with their kernel; what they say of themselves in words stays."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def parameters_of(notebook: str) -> set[str]:
