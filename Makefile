@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: study test soak notebooks lock clean
+.PHONY: study test browser soak notebooks lock clean
 
 study: $(READY)  ## the quick study: tables and report in results/quick
 	$(BIN)/fermoe study quick
@@ -14,11 +14,15 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m tests.check_notebooks
 
-soak: $(READY)  ## what takes too long for every time: kills at random moments, ten thousand images
+browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none
+	$(BIN)/python -m pytest -m browser tests/browser
+
+soak: $(READY)  ## what takes too long for every time, into results/benchmarks/soak.md: kills, two processes, 10,000 images
 	$(BIN)/python -m pytest -m soak
 	$(BIN)/python -m tests.soak.kills --kills 20
+	$(BIN)/python -m tests.soak.processes
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
 	$(BIN)/python -m fermoe.study.notebooks notebooks/*.ipynb

@@ -42,7 +42,9 @@ def notebooks_dir() -> Path:
 
 
 def results_dir() -> Path:
-    """Where studies leave their results: results/ of the checkout, else of the current folder."""
+    """Where studies leave their results: $FERMOE_RESULTS, else results/ of the checkout, else of the current folder."""
+    if chosen := os.environ.get("FERMOE_RESULTS"):
+        return Path(chosen)
     return (checkout() or Path.cwd()) / "results"
 
 

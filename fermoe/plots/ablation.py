@@ -77,7 +77,7 @@ def plot_cost(
     `table` is of `ablation.costs`, `measure` one of `MEASURES`, `cost` one of `COSTS`. Above the line: more than a
     ResNet of that cost reaches.
     """
-    ax = style.axes_or_new(ax, (7.4, 4.2))
+    ax = style.axes_or_new(ax, (7.4, max(4.2, 0.9 + 0.25 * len(table))))  # as high as its legend
     resnets = table[table["variant"].str.startswith("backbone")].sort_values(cost)
     if len(resnets) > 1:
         ax.plot(resnets[cost], 100 * resnets[measure], color="0.6", lw=1, zorder=0, label="_joined")

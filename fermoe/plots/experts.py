@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -52,6 +54,19 @@ def plot_class_experts(shares: pd.DataFrame, ax: Axes | None = None, title: str 
     ax = style.axes_or_new(ax, (2.6 + 0.75 * shares.shape[1], 1.4 + 0.4 * len(shares)))
     style.heat_map(ax, 100 * style.classes_in_order(shares), "Images of the class (%)")
     return style.finish(ax, title, "Expert of the first choice", "True class")
+
+
+def plot_embedding(table: pd.DataFrame, series: str, ax: Axes | None = None, title: str = "Features") -> Axes:
+    """One branch's images in the plane, coloured by `series`, label or expert; `table` is of `embedding.embed`."""
+    ax = style.axes_or_new(ax, (5.4, 4.4))
+    named = style.in_order(style.for_people(table).sort_values("expert", kind="stable"), series)
+    for place, (name, rows) in enumerate(named.groupby(series, sort=False)):
+        look: dict[str, Any] = {"color": style.colour(place), "marker": style.marker(place), "s": 13, "linewidths": 0}
+        ax.scatter(rows["x"], rows["y"], label=f"expert {name}" if series == "expert" else str(name), **look)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    style.legend_outside(ax, markerscale=1.6)
+    return style.finish(ax, title, "t-SNE 1", "t-SNE 2")
 
 
 def setting_names(data: pd.DataFrame) -> pd.Series:

@@ -27,10 +27,11 @@ def plot_perturbations(
     return style.finish(ax, title, "Severity (0: as it is)", "Perturbation")
 
 
-def plot_severity(data: pd.DataFrame, ax: Axes | None = None, title: str = "") -> Axes:
-    """Accuracy by severity of one perturbation, a line with its interval per variant; severity 0 is the clean accuracy.
+def plot_severity(data: pd.DataFrame, ax: Axes | None = None, title: str = "", chance: float | None = None) -> Axes:
+    """Accuracy by severity of one perturbation, a line per variant; severity 0 is the clean accuracy.
 
-    `data` holds the rows of robustness.csv for that perturbation.
+    `data` holds the rows of robustness.csv for that perturbation. The full network's line has the band of its interval
+    over images; a dotted line marks `chance`.
     """
     ax = style.axes_or_new(ax, (5.0, 3.6))
     for variant, rows in style.in_order(data.sort_values("severity"), "variant").groupby("variant", sort=False):
@@ -42,26 +43,34 @@ def plot_severity(data: pd.DataFrame, ax: Axes | None = None, title: str = "") -
         if variant == "full":  # one band, or nothing can be told apart
             low, high = 100 * rows["ci_low"], 100 * rows["ci_high"]
             ax.fill_between(rows["severity"], low, high, color=colour, alpha=0.15, lw=0)
+    if chance is not None:
+        ax.axhline(100 * chance, color="black", linestyle=":", linewidth=1.2, label="the largest class for all")
     ax.set_xticks([0, *SEVERITIES])
-    ax.set_ylim(0, 100)
     name = data["perturbation"].iloc[0]
     return style.finish(ax, title or f"{name} ({PERTURBATIONS[name].unit})", "Severity", "Accuracy (%)")
 
 
-def plot_all_severities(table: pd.DataFrame) -> Figure:
-    """Small multiples of `plot_severity`, one per perturbation, with one legend."""
+def plot_all_severities(table: pd.DataFrame, title: str = "", chance: float | None = None) -> Figure:
+    """Small multiples of `plot_severity`, one per perturbation, in one scale that fits the data, with one legend."""
     names = list(dict.fromkeys(table["perturbation"]))
-    columns = min(4, len(names))
+    columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = plt.figure(figsize=(3.4 * columns, 2.9 * rows + 0.4))
-    for place, name in enumerate(names, start=1):
-        ax = plot_severity(table[table["perturbation"] == name], figure.add_subplot(rows, columns, place))
-        ax.set_title(ax.get_title(loc="left"), loc="left", fontsize=9)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(4.4 * columns, 3.3 * rows + 0.9), sharex=True, sharey=True, squeeze=False
+    )
+    for name, ax in zip(names, panels.flat, strict=False):
+        plot_severity(table[table["perturbation"] == name], ax, chance=chance)
+        ax.set_title(ax.get_title(loc="left"), loc="left", fontsize=10)
         ax.set(xlabel="", ylabel="")
-    figure.supxlabel("Severity (0: clean)", fontsize=11)
+        ax.xaxis.set_tick_params(labelbottom=True)
+    for ax in panels.flat[max(0, len(names) - columns) : len(names)]:
+        ax.set_xlabel("Severity (0: clean)")
+    for ax in panels.flat[len(names) :]:
+        ax.set_axis_off()
     figure.supylabel("Accuracy (%)", fontsize=11)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -44,6 +44,8 @@ COLOURS = {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 LINES = ("-", "--", "-.", ":")
+SHARP = 2
+"""Dots of a saved figure for each of a screen's."""
 STEP = 1.06
 """From one tile to the next: a tile has the side 1. Column x and row y of a sheet begin at (x · STEP, y · STEP)."""
 
@@ -217,12 +219,19 @@ def grouped_bars(ax: Axes, table: pd.DataFrame, **options: Any) -> list[BarConta
     return drawn
 
 
-def heat_map(ax: Axes, values: pd.DataFrame, label: str, highest: float | None = 100) -> None:
-    """Values from 0 to `highest` in shades of blue, each written in its cell; NaN is left blank."""
+def heat_map(
+    ax: Axes,
+    values: pd.DataFrame,
+    label: str,
+    highest: float | None = 100,
+    lowest: float = 0,
+    colours: str = "Blues",
+) -> None:
+    """Values from `lowest` to `highest` in shades of a colour, each written in its cell; NaN is left blank."""
     import seaborn as sns  # here: it loads SciPy, which a training does without
 
-    look: dict[str, Any] = {"annot": True, "fmt": ".0f", "annot_kws": {"size": 9}, "linewidths": 0.5, "cmap": "Blues"}
-    sns.heatmap(values, ax=ax, vmin=0, vmax=highest, cbar_kws={"label": label}, **look)
+    look: dict[str, Any] = {"annot": True, "fmt": ".0f", "annot_kws": {"size": 9}, "linewidths": 0.5, "cmap": colours}
+    sns.heatmap(values, ax=ax, vmin=lowest, vmax=highest, cbar_kws={"label": label}, **look)
     ax.tick_params(axis="both", rotation=0)
     ax.grid(visible=False)
 
@@ -337,22 +346,33 @@ def name_lines(ax: Axes, lines: Mapping[str, Mapping[str, Any]]) -> None:
     ax.set_title(ax.get_title(loc="left"), loc="left", pad=26)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Save a PNG of 256 colours without the date or the software's version: the same figure is the same bytes."""
+def png(figure: Figure, photo: bool = False) -> bytes:
+    """The figure as a PNG without the date or the software's version: the same figure is the same bytes.
+
+    It has two dots for every point of a screen, so that it stays sharp when it is enlarged. In a `photo`, of faces or
+    maps, colours between those of the palette are mixed of neighbouring dots (`with_palette`).
+    """
     content = BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    figure.savefig(content, format="png", dpi=SHARP * figure.dpi, metadata={"Software": None})
+    return with_palette(content.getvalue(), photo)
+
+
+def save_figure(figure: Figure, path: str | Path, photo: bool = False) -> None:
+    """Save the figure's `png`."""
     with atomic(path) as temporary:
-        temporary.write_bytes(with_palette(content.getvalue()))
+        temporary.write_bytes(png(figure, photo))
 
 
-def with_palette(png: bytes) -> bytes:
-    """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less."""
+def with_palette(png: bytes, mixed: bool = False) -> bytes:
+    """The same picture with 256 colours of its own: a figure needs no more, and takes a third of the bytes or less.
+
+    `mixed` makes the colours in between of neighbouring dots, so that shades have no steps.
+    """
     content = BytesIO()
-    reduced = (
-        Image.open(BytesIO(png), formats=["PNG"])
-        .convert("RGB")
-        .quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    )
+    picture = Image.open(BytesIO(png), formats=["PNG"]).convert("RGB")
+    reduced = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    if mixed:
+        reduced = picture.quantize(256, palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
     reduced.save(content, "PNG", optimize=True)
     return content.getvalue()
 

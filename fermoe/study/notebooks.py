@@ -8,7 +8,6 @@ Little is imported here: papermill and nbformat take seconds, which a list of ru
 from __future__ import annotations
 
 import ast
-import base64
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -96,21 +95,14 @@ def refresh(path: Path) -> None:
     """Execute one notebook in a fresh kernel with its default parameters and save it in place.
 
     What a second run would change without meaning is left out (execution times, the kernel's version), so that a diff
-    of a notebook is a change of its results. Figures are kept with 256 colours.
+    of a notebook is a change of its results.
     """
     import nbformat
-    from nbclient import NotebookClient  # here: a study's runs need neither this nor matplotlib
-
-    from fermoe.plots.style import with_palette
+    from nbclient import NotebookClient  # here: a study's runs do without it
 
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(checkout() or Path.cwd())}}
     NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, resources=resources).execute()
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                small = with_palette(base64.b64decode(output.data["image/png"]))
-                output.data["image/png"] = base64.b64encode(small).decode()
     _leave_out_widgets(notebook)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})

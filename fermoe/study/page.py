@@ -117,7 +117,8 @@ def lead_picture(tables: Tables) -> pictures.Picture | None:
     """The figure of the leading question, in the look of every figure; None where it was not asked."""
     with plt.rc_context():
         style.use_style()
-        return pictures.lead(tables)
+        drawn = pictures.lead(tables)
+        return None if drawn is None else pictures.as_picture(drawn)
 
 
 def report_page(tables: Tables, folder: Path, title: str) -> str:
@@ -125,7 +126,9 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
     with plt.rc_context():
         style.use_style()
         further = [
-            Further(name, title, answer, picture(tables), table(tables))
+            Further(
+                name, title, answer, pictures.as_picture(drawn) if (drawn := picture(tables)) else None, table(tables)
+            )
             for name, (title, said, picture, table) in FURTHER.items()
             if (answer := said(tables))
         ]

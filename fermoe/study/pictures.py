@@ -14,7 +14,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fermoe.evidence.findings import Outcome, counted, dataset_title, over_seeds, rows_of
@@ -27,8 +26,9 @@ from fermoe.plots.accuracy import plot_accuracy_intervals
 from fermoe.plots.beside import plot_beside
 from fermoe.plots.crops import plot_rates
 from fermoe.plots.imbalance import plot_gaps
+from fermoe.plots.show import Drawn
 from fermoe.plots.training import plot_history
-from fermoe.study.tables_for_people import Compared, advantages, comparisons, input_name, lost
+from fermoe.study.tables_for_people import Compared, advantages, comparisons, in_order, input_name, lost
 
 WIDEST = 62
 """Letters in a line of a title or of an axis's name."""
@@ -64,14 +64,12 @@ def _svg(figure: Figure) -> str:
     return content.getvalue()
 
 
-def as_picture(ax: Axes, alt: str) -> Picture:
-    """The axes' figure, which is closed."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    ax.set_xlabel(_titled(ax.get_xlabel()))
-    content = _svg(figure)
-    plt.close(figure)
-    return Picture(content.encode(), alt)
+def as_picture(drawn: Drawn) -> Picture:
+    """The drawn figure, which is closed."""
+    drawn.ax.set_xlabel(_titled(drawn.ax.get_xlabel()))
+    content = _svg(drawn.figure)
+    plt.close(drawn.figure)
+    return Picture(content.encode(), drawn.alt)
 
 
 def saved(folder: Path, notebook: str) -> Picture | None:
@@ -95,8 +93,8 @@ def _sentence(found: pd.DataFrame, what: str) -> str:
     return f"{what}: {many}, {left} left of it, {open_ones} on it or unknown."
 
 
-def lead_axes(tables: Tables) -> Axes | None:
-    """The leading question: the hybrid beside its backbone, by measure and setting."""
+def lead(tables: Tables) -> Drawn | None:
+    """The figure of the first screen: the hybrid beside its backbone, by measure and setting."""
     found = [one for one in comparisons(tables, ("variant",)) if one.second == style.variant_name("backbone")]
     if not found:
         return None
@@ -106,8 +104,8 @@ def lead_axes(tables: Tables) -> Axes | None:
     title = f"The hybrid beats its backbone in {' and '.join(better)}" if better else _undecided(first)
     x = "Hybrid − backbone (points, 95 % over trainings and images); right: the hybrid is better"
     count = next(iter(measures.values())).seeds
-    axes = plot_advantages(data, None, _titled(title), "measure", "setting", x, f"Measure ({counted(count, 'seed')})")
-    return axes
+    ax = plot_advantages(data, None, _titled(title), "measure", "setting", x, f"Measure ({counted(count, 'seed')})")
+    return Drawn(ax, _sentence(data, "The hybrid's advantage over its backbone, by measure and setting"))
 
 
 def _undecided(first: Compared) -> str:
@@ -119,25 +117,16 @@ def _undecided(first: Compared) -> str:
     return "Hybrid or backbone: these trainings cannot tell"
 
 
-def lead(tables: Tables) -> Picture | None:
-    """The figure of the first screen."""
-    ax = lead_axes(tables)
-    if ax is None:
-        return None
-    found = advantages([o for o in comparisons(tables, ("variant",)) if o.second == style.variant_name("backbone")])
-    return as_picture(ax, _sentence(found, "The hybrid's advantage over its backbone, by measure and setting"))
-
-
-def published_accuracies(tables: Tables) -> Picture:
+def published_accuracies(tables: Tables) -> Drawn:
     """00: how precise the paper's accuracies are."""
     data = published.recomputed_accuracies()
     half = 50 * (data["ci_high"] - data["ci_low"]).max()
     title = f"The paper's accuracies are known to ±{half:.1f} points"
     alt = "The paper's four accuracies with Wilson's intervals of the test images."
-    return as_picture(plot_accuracy_intervals(data.assign(source="published"), title=title), alt)
+    return Drawn(plot_accuracy_intervals(data.assign(source="published"), title=title), alt)
 
 
-def inputs(tables: Tables) -> Picture | None:
+def inputs(tables: Tables) -> Drawn | None:
     """02: what the network sees, or how often a face is found."""
     found = comparisons(tables, ("crop", "test_crop", "pipeline"))
     data = advantages(found)
@@ -146,7 +135,7 @@ def inputs(tables: Tables) -> Picture | None:
         title = f"What the network sees: {clear} of {len(data)} differences can be told"
         data["comparison"] = [textwrap.fill(text, 34) for text in data["comparison"] + ", " + data["setting"]]
         x = "First − second (points, 95 % over trainings and images)"
-        return as_picture(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))
+        return Drawn(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))
     crops = rows_of(tables, "crops", "split", "label", "rate", "ci_low", "ci_high", "framing")
     crops = crops[crops["label"] == "all"]
     if crops.empty:
@@ -156,10 +145,10 @@ def inputs(tables: Tables) -> Picture | None:
         f"The detector finds a face in {100 * crops['rate'].min():.0f} to {100 * crops['rate'].max():.0f} % of pictures"
     )
     ax = plot_rates(data, None, title, "place", "split", "Dataset and framing")
-    return as_picture(ax, "How often the paper's detector finds a face, by dataset, framing and split.")
+    return Drawn(ax, "How often the paper's detector finds a face, by dataset, framing and split.")
 
 
-def history(tables: Tables) -> Picture | None:
+def history(tables: Tables) -> Drawn | None:
     """04: the published history of the study's dataset."""
     names = set(rows_of(tables, "accuracy", "split")["dataset"]) & set(published.TITLES)
     if not names:
@@ -169,10 +158,10 @@ def history(tables: Tables) -> Picture | None:
     chosen = int(published.chosen_epochs().set_index("dataset").at[name, "chosen_epoch"])
     title = f"The paper's training on {published.TITLES[name]}: epoch {chosen} was kept"
     ax = plot_history(log[log["dataset"] == name], None, title, "accuracy", chosen, "test split (as validation)")
-    return as_picture(ax, f"The paper's own log: accuracy by epoch on training and test images, epoch {chosen} kept.")
+    return Drawn(ax, f"The paper's own log: accuracy by epoch on training and test images, epoch {chosen} kept.")
 
 
-def accuracies(tables: Tables) -> Picture | None:
+def accuracies(tables: Tables) -> Drawn | None:
     """05: every network's accuracy with its interval over seeds."""
     table = rows_of(tables, "accuracy", "split", "accuracy", "seed")
     table, rows = table[(table["split"] == "test") & (table["crop"] != "masked")], []
@@ -183,18 +172,18 @@ def accuracies(tables: Tables) -> Picture | None:
             few = found.outcome is Outcome.FEW
             ends = (float("nan"), float("nan")) if few else (found.low, found.high)
             setting = f"{input_name(protocol)}, {input_name(pipeline)}"
-            rows.append((style.variant_name(variant), setting, found.value, *ends))
+            rows.append((variant, setting, found.value, *ends))
     if not rows:
         return None
-    data = pd.DataFrame(rows, columns=["network", "setting", "accuracy", "ci_low", "ci_high"])
+    data = pd.DataFrame(rows, columns=["variant", "setting", "accuracy", "ci_low", "ci_high"])
     best = data.loc[data["accuracy"].idxmax()]
-    title = f"Highest mean: {best['network']}, {100 * best['accuracy']:.1f} % ({best['setting']})"
-    ax = plot_accuracy_intervals(data, None, _titled(title), "network", "setting")
+    title = f"Highest mean: {style.variant_name(best['variant'])}, {100 * best['accuracy']:.1f} % ({best['setting']})"
+    ax = plot_accuracy_intervals(data, None, _titled(title), "variant", "setting")
     ax.set_xlabel("Test accuracy (%, mean over seeds, 95 % over seeds from three on)")
-    return as_picture(ax, "Mean test accuracy of every network and setting, with its interval over seeds.")
+    return Drawn(ax, "Mean test accuracy of every network and setting, with its interval over seeds.")
 
 
-def maps(tables: Tables) -> Picture | None:
+def maps(tables: Tables) -> Drawn | None:
     """06: whether what a map marks is needed."""
     table = rows_of(tables, "grad_cam", "branch", "group", "measure", "value", "seed")
     table = table[(table["group"] == "all") & (table["measure"] == "faithfulness_gain") & (table["variant"] == "full")]
@@ -210,16 +199,16 @@ def maps(tables: Tables) -> Picture | None:
     title = f"A map marks what is needed in {shown} of {counted(len(data), 'branch', 'branches')}"
     x = "Probability lost by removing what is marked − as much elsewhere (points, 95 % over seeds)"
     ax = plot_advantages(data, None, _titled(title), "branch", (), x, "Branch of the full network")
-    return as_picture(ax, _sentence(data, "What removing marked parts costs beyond removing others, by branch"))
+    return Drawn(ax, _sentence(data, "What removing marked parts costs beyond removing others, by branch"))
 
 
-def gates(tables: Tables) -> Picture | None:
+def gates(tables: Tables) -> Drawn | None:
     """07: whether an image needs its own gates."""
     table = rows_of(tables, "experts", "mixture", "measure", "value", "seed")
-    table = table[(table["measure"] == "shuffled_gates_drop") & (table["mixture"] != "both")]
+    table = in_order(table[(table["measure"] == "shuffled_gates_drop") & (table["mixture"] != "both")])
     rows = []
     for (protocol, variant, pipeline, mixture), group in table.groupby(
-        ["protocol", "variant", "pipeline", "mixture"], sort=True
+        ["protocol", "variant", "pipeline", "mixture"], sort=False
     ):
         found = over_seeds(group["value"])
         ends = (float("nan"), float("nan")) if found.outcome is Outcome.FEW else (found.low, found.high)
@@ -232,10 +221,10 @@ def gates(tables: Tables) -> Picture | None:
     title = f"Another image's gates cost accuracy in {shown} of {counted(len(data), 'mixture')}"
     x = "Accuracy lost with another image's gates (points, 95 % over seeds)"
     ax = plot_advantages(data, None, _titled(title), "setting", "mixture", x, "Network")
-    return as_picture(ax, _sentence(data, "Accuracy lost when images get each other's gates, by network and mixture"))
+    return Drawn(ax, _sentence(data, "Accuracy lost when images get each other's gates, by network and mixture"))
 
 
-def variants(tables: Tables) -> Picture | None:
+def variants(tables: Tables) -> Drawn | None:
     """08: the full network beside what lacks a part."""
     found = comparisons(tables, ("variant",))
     if not found:
@@ -247,10 +236,10 @@ def variants(tables: Tables) -> Picture | None:
     title = f"More accurate than: {', '.join(clear)}" if clear else "No variant is clearly less accurate than the whole"
     x = "Full network − variant (points, 95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "second", "measure", x, f"Variant ({first})")
-    return as_picture(ax, _sentence(data, "The full network's advantage over each variant, by measure"))
+    return Drawn(ax, _sentence(data, "The full network's advantage over each variant, by measure"))
 
 
-def losses(tables: Tables) -> Picture | None:
+def losses(tables: Tables) -> Drawn | None:
     """09: who loses more under occlusion and light."""
     data = lost(tables)
     if data.empty:
@@ -261,10 +250,10 @@ def losses(tables: Tables) -> Picture | None:
     title = f"Occlusion and light: {clear} of {len(data)} differences in loss can be told"
     x = "Variant's loss − the full network's (95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "variant", "counted", x, "Variant")
-    return as_picture(ax, _sentence(data, "What variants lose beyond the full network under occlusion and light"))
+    return Drawn(ax, _sentence(data, "What variants lose beyond the full network under occlusion and light"))
 
 
-def imbalance(tables: Tables) -> Picture | None:
+def imbalance(tables: Tables) -> Drawn | None:
     """What other shares of the classes in training do to the gaps, where they were tried."""
     table = rows_of(tables, "imbalance", "composition", "measure", "value", "ci_low", "ci_high")
     table = table[table["measure"].str.startswith("gap_").astype(bool)]
@@ -278,10 +267,10 @@ def imbalance(tables: Tables) -> Picture | None:
     ]
     title = f"Equal shares change happy's lead in recall: {', '.join(ends)} (points)"
     alt = "Happy's lead in recall over fear and disgust by the shares of the classes in training, with intervals."
-    return as_picture(plot_gaps(table, None, _titled(title)), alt)
+    return Drawn(plot_gaps(table, None, _titled(title)), alt)
 
 
-def beside(tables: Tables) -> Picture | None:
+def beside(tables: Tables) -> Drawn | None:
     """Other models, where any stands beside the study."""
     table = rows_of(tables, "beside", "other", "test_images", "images", "measure", "difference", "crossed_low")
     if table.empty:
@@ -290,10 +279,10 @@ def beside(tables: Tables) -> Picture | None:
     title = f"The full network is better in {clear} of {counted(len(table), 'comparison')} with other models"
     shown = table.assign(low=-table["crossed_high"], high=-table["crossed_low"])
     alt = _sentence(shown, "The full network's advantage over other models, by model, test images and measure")
-    return as_picture(plot_beside(table, None, _titled(title)), alt)
+    return Drawn(plot_beside(table, None, _titled(title)), alt)
 
 
-PICTURES: Mapping[str, Callable[[Tables], Picture | None]] = {
+PICTURES: Mapping[str, Callable[[Tables], Drawn | None]] = {
     "00_published_claims": published_accuracies,
     "02_preprocessing": inputs,
     "04_training": history,
@@ -309,4 +298,4 @@ PICTURES: Mapping[str, Callable[[Tables], Picture | None]] = {
 def picture(tables: Tables, folder: Path, notebook: str) -> Picture | None:
     """A notebook's figure: from the tables, else the one that it saved; None where there is none."""
     drawn = PICTURES[notebook](tables) if notebook in PICTURES else None
-    return drawn or saved(folder, notebook)
+    return as_picture(drawn) if drawn is not None else saved(folder, notebook)

@@ -31,7 +31,7 @@ from fermoe.study.notebooks import is_whole, parameters_of
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TWINS, TrainConfig
 from fermoe.training.precision import PRECISIONS
-from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result
+from fermoe.training.runs import TRAINING, StudyResults, finished_runs, read_result, study_listing
 from fermoe.training.train import train
 
 MODEL = "03_model"
@@ -348,8 +348,8 @@ def with_inputs(phase: Sequence[Run], runs: Sequence[Run], directory: Path) -> l
 def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResults:
     """A study's results, those of results/quick by default, with finished runs or, without `needs_runs`, with tables.
 
-    Where the quick study has no finished training, as in a fresh checkout, its packed runs are restored, so that every
-    notebook can be read and run alone; without a pack, its audited full network is trained.
+    Where the quick study was not run, as in a fresh checkout, its packed runs are restored, so that every notebook can
+    be read and run alone; without a pack, its audited full network is trained.
 
     Raises:
         UserError: the folder of another study has no finished training.
@@ -357,8 +357,8 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     study = StudyResults(Path(directory) if directory else results_dir() / "quick")
     if not needs_runs and study.table("accuracy") is not None:
         return study
-    if not directory and not finished_runs(study.folder) and (study.folder / NAME).exists():
-        unpack(study.folder)
+    if not directory and not study_listing(study.folder) and (study.folder / NAME).exists():
+        unpack(study.folder)  # no study was run here: at most single trainings, which stay
     if not directory and not finished_runs(study.folder):
         configs = training_configs(load_study("quick"))
         config = next(c for c in configs if (c.protocol, c.variant) == ("audited", "full"))

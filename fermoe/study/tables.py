@@ -60,6 +60,15 @@ def read_tables(study: str | Path | StudyResults) -> dict[str, pd.DataFrame]:
     return {table.name: found for table in TABLES if (found := results.table(table.name)) is not None}
 
 
+def tables_with(study: StudyResults, **found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The study's tables with those that a notebook has `found` just now in place of the kept ones, and their claims.
+
+    A study writes its tables when the notebooks are done: a notebook that asks anew knows more than they say.
+    """
+    evidence = {**evidence_of(study), **found}
+    return {**evidence, CLAIMS.name: claims_table(evidence)}
+
+
 def rebuild_tables(study: str | Path, say: Callable[[str], object] = print) -> dict[str, pd.DataFrame]:
     """Write every table that follows from the finished runs' predictions and the answers kept beside them.
 

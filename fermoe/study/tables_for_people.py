@@ -152,7 +152,8 @@ def mean(values: pd.Series, scale: float = 100, digits: int = 1) -> str:
     return text if found.outcome is Outcome.FEW else f"{text} [{ends}]"
 
 
-def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+def in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows by protocol, audited first, then by variant in the order of `VARIANTS`."""
     places = {variant: place for place, variant in enumerate(VARIANTS)}
     order = rows.assign(_v=rows["variant"].map(places).fillna(len(places)), _p=rows["protocol"] == "published")
     return order.sort_values(["_p", "_v", "pipeline"], kind="stable")
@@ -170,7 +171,7 @@ def published_accuracies(tables: Tables) -> PeopleTable:
 
 def leaked(tables: Tables) -> PeopleTable:
     """01: what leaked test images are worth."""
-    table = _in_order(rows_of(tables, "leaks", "leaks", "leaked_images", "images", "leaked_accuracy", "clean_accuracy"))
+    table = in_order(rows_of(tables, "leaks", "leaks", "leaked_images", "images", "leaked_accuracy", "clean_accuracy"))
     rows = []
     for (kind, protocol, variant, pipeline), group in table.groupby(
         ["leaks", "protocol", "variant", "pipeline"], sort=False
@@ -202,7 +203,7 @@ def inputs(tables: Tables) -> PeopleTable:
 
 def trained(tables: Tables) -> PeopleTable:
     """03: what was trained, and from which weights."""
-    table = _in_order(rows_of(tables, "accuracy", "split", "model", "initial_weights", "train_images", "seed"))
+    table = in_order(rows_of(tables, "accuracy", "split", "model", "initial_weights", "train_images", "seed"))
     table, rows = table[table["split"] == "test"], []
     keys = ["model", "initial_weights", "protocol", "variant"]
     for (model, weights, protocol, variant), group in table.groupby(keys, sort=False):
@@ -216,7 +217,7 @@ def trained(tables: Tables) -> PeopleTable:
 
 def epochs(tables: Tables) -> PeopleTable:
     """04: how long trainings ran."""
-    table = _in_order(rows_of(tables, "accuracy", "split", "epochs", "epochs_run", "best_epoch", "learning_rate"))
+    table = in_order(rows_of(tables, "accuracy", "split", "epochs", "epochs_run", "best_epoch", "learning_rate"))
     table, rows = table[table["split"] == "test"], []
     for (protocol, variant, pipeline), group in table.groupby(["protocol", "variant", "pipeline"], sort=False):
         network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"
@@ -233,7 +234,7 @@ def _range(values: pd.Series) -> str:
 
 def accuracies(tables: Tables) -> PeopleTable:
     """05: how good each network is."""
-    table = _in_order(rows_of(tables, "accuracy", "split", "accuracy", "balanced_accuracy", "macro_f1", "seed"))
+    table = in_order(rows_of(tables, "accuracy", "split", "accuracy", "balanced_accuracy", "macro_f1", "seed"))
     table, rows = table[table["split"] == "test"], []
     keys = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition"]
     for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(keys, sort=False):
@@ -249,7 +250,7 @@ def accuracies(tables: Tables) -> PeopleTable:
 
 def maps(tables: Tables) -> PeopleTable:
     """06: what Grad-CAM's maps mark."""
-    table = _in_order(rows_of(tables, "grad_cam", "branch", "group", "measure", "value", "layer"))
+    table = in_order(rows_of(tables, "grad_cam", "branch", "group", "measure", "value", "layer"))
     table, rows = table[(table["group"] == "all") & (table["variant"] == "full")], []
     measures = {
         "faithfulness_gain": (100, 1), "other_training_correlation": (1, 2), "random_weights_correlation": (1, 2),
@@ -272,7 +273,7 @@ def maps(tables: Tables) -> PeopleTable:
 
 def gates(tables: Tables) -> PeopleTable:
     """07: how experts are used."""
-    table = _in_order(rows_of(tables, "experts", "mixture", "measure", "value", "seed"))
+    table = in_order(rows_of(tables, "experts", "mixture", "measure", "value", "seed"))
     table = table[table["mixture"].isin(["cnn", "expression"])]
     rows = []
     for (protocol, variant, pipeline, mixture), group in table.groupby(

@@ -59,6 +59,31 @@ def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
     return Data(dataset, splits, {split: arrays[crop] for split, crop in crops.items()})
 
 
+def test_data(config: TrainConfig, images: int) -> tuple[Data, str]:
+    """That many of a run's test images, evenly spread over its test split, and the whole dataset's fingerprint.
+
+    No other image is drawn, read or searched for a face: a few are enough for who looks at what a network does.
+    """
+    dataset = load_dataset(
+        config.dataset, config.root, skip_unreadable=config.skip_unreadable, **config.dataset_options
+    )
+    rows = spread(protocol_splits(dataset, "published")["test"], images)  # the same in both protocols
+    few = dataset.subset(rows)
+    size = model_config(config, len(dataset.labels)).image_size
+    arrays = {"test": pixels(few, str(config.test_crop), size, progress=False)}
+    return Data(few, {"test": np.arange(len(few))}, arrays), dataset.fingerprint
+
+
+def spread(rows: np.ndarray, images: int | None) -> np.ndarray:
+    """That many of some rows, evenly spread; all where there are no more or `images` is None.
+
+    Tables are sorted by class or at random, so an even spread keeps every class.
+    """
+    if images is None or images >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, images).round().astype(int)]
+
+
 class Feed:
     """Batches of a run's images on its device, as its input pipeline makes them."""
 

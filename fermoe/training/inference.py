@@ -18,7 +18,7 @@ from fermoe.errors import UserError
 from fermoe.network.model import ExpressNetMoE, ExpressNetOutput, joined
 from fermoe.network.weights import load_weights
 from fermoe.training.config import TrainConfig, model_config
-from fermoe.training.feed import Data, load_data
+from fermoe.training.feed import Data, load_data, spread, test_data
 from fermoe.training.precision import autocast
 from fermoe.training.runs import FinishedRun
 
@@ -116,14 +116,8 @@ class TrainedRun(TrainedNetwork):
     data: Data
 
     def rows(self, images: int | None = None) -> np.ndarray:
-        """Positions of the test images in the table; with `images`, that many, evenly spread over the test split.
-
-        Tables are sorted by class or at random, so an even spread keeps every class.
-        """
-        rows = self.data.splits["test"]
-        if images is None or images >= len(rows):
-            return rows
-        return rows[np.linspace(0, len(rows) - 1, images).round().astype(int)]
+        """Positions of the test images in the table; with `images`, that many, evenly spread over the test split."""
+        return spread(self.data.splits["test"], images)
 
     def images(self, rows: np.ndarray) -> Tensor:
         """Test images as the run's crop gives them: float32 RGB (N, 3, S, S) in [0, 1], on the CPU."""
@@ -133,18 +127,25 @@ class TrainedRun(TrainedNetwork):
         return self.data.labels[rows]
 
 
-def open_run(run: FinishedRun, root: str | None = None, data: Data | None = None) -> TrainedRun:
+def open_run(
+    run: FinishedRun, root: str | None = None, data: Data | None = None, images: int | None = None
+) -> TrainedRun:
     """Open a finished run: its data from `root`, its weights from its directory.
 
-    `data` of another run of the same dataset, protocol and crop may be given to load them once.
+    `data` of another run of the same dataset, protocol and crop may be given to load them once. With `images`, that
+    many of its test images are all that is loaded (`feed.test_data`).
 
     Raises:
         UserError: the weights are missing, or the dataset is not the one it was trained on.
     """
     config = dataclasses.replace(run.config, root=root or None)
     weights = run.weights
-    data = data or load_data(config, progress=False)
-    if run.result["data"]["fingerprint"] != data.dataset.fingerprint:
+    if images is not None:
+        data, fingerprint = test_data(config, images)
+    else:
+        data = data or load_data(config, progress=False)
+        fingerprint = data.dataset.fingerprint
+    if run.result["data"]["fingerprint"] != fingerprint:
         raise UserError(f"the data are not those of run {run.name}", where=root, fix="give the same dataset folder")
     network = open_network(config, len(data.label_names), weights)
     return TrainedRun(network.config, network.model, network.device, run.name, data)

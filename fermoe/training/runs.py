@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -185,7 +186,7 @@ def runs_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> list[FinishedRun]:
     """The runs that a comparison of variants takes: those of the protocol's `largest_setting`, without controls.
 
-    Each network may have a learning rate of its own.
+    Each network may have a learning rate of its own; of several it is the one with most runs, then the commonest.
 
     Without a protocol it is the audited one, where it has any run.
     """
@@ -198,7 +199,15 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
         for run in mine
     ]
     plain = [run.config.follows_protocol and run.config.augmentation == "none" for run in mine]
-    return [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
+    chosen = [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
+    of_all = Counter(run.config.learning_rate for run in chosen)
+    of_each = Counter((run.config.variant, run.config.learning_rate) for run in chosen)
+    rates: dict[str, float] = {}
+    for _, variant, rate in sorted((runs, variant, rate) for (variant, rate), runs in of_each.items()):
+        kept = rates.get(variant, rate)
+        if (of_each[variant, rate], of_all[rate]) >= (of_each[variant, kept], of_all[kept]):
+            rates[variant] = rate
+    return [run for run in chosen if run.config.learning_rate == rates[run.config.variant]]
 
 
 def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

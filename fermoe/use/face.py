@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Face:
         outcome: "detected", or why the network is shown the whole picture.
         box: x0, y0, x1, y1 in pixels of the picture.
         shown: what is inside the box, as the network takes it: float32 RGB (1, 3, S, S) in [0, 1].
+        drawn: whether it is a face that fermoe drew.
     """
 
     trained: Trained
@@ -50,6 +51,17 @@ class Face:
     outcome: str
     box: tuple[int, ...]
     shown: Tensor
+    drawn: bool = False
+
+    @property
+    def note(self) -> str:
+        """What is to be known of the network before its answer to this picture is read."""
+        about = self.trained.about
+        said = f"The network {self.trained.name} gets {about.accuracy} of its own test pictures right."
+        if about.drawn:
+            said += " It was trained on drawn faces alone and knows nothing about photographs"
+            return said + ("." if self.drawn else ": on one, its answer means nothing.")
+        return said + (" It was trained on photographs: on a drawn face, its answer means nothing." * self.drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +116,7 @@ def open_drawn(trained: Trained, emotion: str) -> Face:
     with tempfile.TemporaryDirectory(prefix="fermoe-face-") as folder:
         path = Path(folder, "face.png")
         Image.fromarray(examples.read(row)).save(path)
-        return open_face(trained, path, f"drawn face, {class_name(emotion)}")
+        return replace(open_face(trained, path, f"drawn face, {class_name(emotion)}"), drawn=True)
 
 
 def drawn_emotions() -> tuple[str, ...]:

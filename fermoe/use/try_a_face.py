@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from matplotlib.axes import Axes
 from fermoe.data.perturbations import PERTURBATIONS, SEVERITIES
 from fermoe.errors import LONGEST, UserError, shortened
 from fermoe.plots.grad_cam import plot_own_maps
-from fermoe.plots.style import class_name
+from fermoe.plots.show import described
+from fermoe.plots.style import class_name, png
 from fermoe.plots.try_a_face import plot_answer
 from fermoe.use.face import Answer, Face, ask, drawn_emotions, open_drawn, open_face
-from fermoe.use.trained import Trained
+from fermoe.use.trained import Trained, load_trained
 
 FIRST = "happy"
 """The drawn face that is shown where no picture is named."""
+DRAWN = "quick"
+"""Of the networks that come with fermoe, the one that was trained on drawn faces."""
 USUAL = {"occlusion": "occluded mouth", "light": "side lighting", "camera": "rotation"}
 """What the slider of a group begins with; a group that is not here begins with its first."""
 
@@ -39,23 +42,31 @@ class Camera(anywidget.AnyWidget):
     picture = traitlets.Bytes(b"").tag(sync=True)
 
 
-def first_face(trained: Trained, picture: str = "") -> Face:
-    """The picture of that path, or a drawn face where none is named.
+@dataclass(frozen=True)
+class Networks:
+    """Which network is asked about drawn faces, and which about a reader's own pictures."""
+
+    drawn: Trained
+    own: Trained
+
+    def first_face(self, picture: str = "") -> Face:
+        """The picture of that path, or a drawn face where none is named.
+
+        Raises:
+            UserError: the picture cannot be read.
+        """
+        return open_face(self.own, picture) if picture else open_drawn(self.drawn, FIRST)
+
+
+def open_networks(weights: str = "") -> Networks:
+    """The network of a file or of a short name for every picture; of those that come with fermoe, one for each kind.
 
     Raises:
-        UserError: the picture cannot be read.
+        UserError: the weights cannot be used.
     """
-    return open_face(trained, picture) if picture else open_drawn(trained, FIRST)
-
-
-def note(trained: Trained) -> str:
-    """What is to be known before an answer is read, as Markdown."""
-    about = trained.about
-    said = f"The network `{trained.name}` gets {about.accuracy} of its own test pictures right."
-    if about.drawn:
-        said += " It was **trained on drawn faces alone and knows nothing about photographs**:"
-        said += " on one, its answer means nothing."
-    return said
+    if weights:
+        return Networks(*[load_trained(weights)] * 2)
+    return Networks(load_trained(DRAWN), load_trained())
 
 
 def draw_answer(face: Face, answer: Answer, before: Answer | None = None) -> Axes:
@@ -79,11 +90,13 @@ class Panel:
         choice, upload, camera: where a picture comes from.
         kinds, sliders: by group of perturbations, which one and how severe.
         said: the answer, or what was wrong with a picture, in words.
+        note: what is to be known of the network that gave it.
         pictures: the figures.
         box: all of them.
     """
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: Face, networks: Networks) -> None:
+        self.networks = networks
         self.choice = widgets.Dropdown(
             options=[(f"drawn: {class_name(name)}", name) for name in drawn_emotions()],
             value=None,
@@ -94,11 +107,11 @@ class Panel:
         groups = dict.fromkeys(kind.group for kind in PERTURBATIONS.values())
         self.kinds = {group: _kinds(group) for group in groups}
         self.sliders = {group: _slider(group) for group in groups}
-        self.said = widgets.HTML()
+        self.said, self.note = widgets.HTML(), widgets.HTML()
         self.pictures = {name: widgets.Image(format="png", layout={"max_width": "100%"}) for name in ("answer", "maps")}
         changes = [widgets.HBox([self.kinds[group], self.sliders[group]]) for group in groups]
         source = widgets.HBox([self.choice, self.upload, self.camera], layout={"flex_flow": "row wrap"})
-        self.box = widgets.VBox([source, *changes, self.said, *_drawn_alone(face.trained), *self.pictures.values()])
+        self.box = widgets.VBox([source, *changes, self.said, self.note, *self.pictures.values()])
         self._take(lambda: face)
         self.choice.observe(self._chosen, "value")
         self.upload.observe(self._uploaded, "value")
@@ -113,7 +126,7 @@ class Panel:
 
     def _chosen(self, change: dict[str, Any]) -> None:
         if change["new"] is not None:
-            self._take(lambda: open_drawn(self.face.trained, change["new"]))
+            self._take(lambda: open_drawn(self.networks.drawn, change["new"]))
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         for file in change["new"]:
@@ -127,7 +140,7 @@ class Panel:
         with tempfile.TemporaryDirectory(prefix="fermoe-face-") as folder:
             path = Path(folder, "picture")
             path.write_bytes(content)
-            if self._take(lambda: open_face(self.face.trained, path, name), name):
+            if self._take(lambda: open_face(self.networks.own, path, name), name):
                 self.choice.value = None
 
     def _take(self, opened: Callable[[], Face], name: str = "") -> bool:
@@ -139,6 +152,7 @@ class Panel:
             self.said.value = _status(f"{name}: {error.what}" if name else error.what)
             return False
         self.unchanged = ask(self.face)
+        self.note.value = f"<p>{escape(self.face.note)}</p>"
         self._show()
         return True
 
@@ -157,12 +171,11 @@ class Panel:
 
 
 def as_png(ax: Axes) -> bytes:
-    """The figure of some axes as a PNG, the same one as the same bytes; it is closed."""
-    content, figure = BytesIO(), ax.get_figure(root=True)
-    assert figure is not None
-    figure.savefig(content, format="png", metadata={"Software": None})
+    """The figure of some axes as notebooks show it; it is closed."""
+    figure = described(ax).figure
+    content = png(figure)
     plt.close(figure)
-    return content.getvalue()
+    return content
 
 
 def _kinds(group: str) -> widgets.Dropdown:
@@ -174,12 +187,6 @@ def _slider(group: str) -> widgets.IntSlider:
     return widgets.IntSlider(
         0, 0, max(SEVERITIES), description="severity", continuous_update=False, tooltip=f"How severe: {group}"
     )
-
-
-def _drawn_alone(trained: Trained) -> list[widgets.HTML]:
-    """Beside every answer, where it holds: what the network has never seen."""
-    said = "Trained on drawn faces alone: on a photograph, its answer means nothing."
-    return [widgets.HTML(f"<p>{said}</p>")] if trained.about.drawn else []
 
 
 def _status(text: str) -> str:

@@ -216,6 +216,9 @@ def test_only_runs_of_the_setting_most_variants_share_are_compared() -> None:
         a_run("full", 0, learning_rate=0.1),
     ]
     assert runs_to_compare(others + mine, "audited") == mine
+    own_rate = [a_run("no_cnn1", seed, learning_rate=0.05) for seed in (0, 1)]
+    tried = [a_run("no_cnn1", 0, learning_rate=0.2)]
+    assert runs_to_compare([*mine, *tried, *own_rate], "audited") == [*mine, *own_rate]
     assert runs_to_compare([], "audited") == []
 
 

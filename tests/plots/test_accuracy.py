@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fermoe import metrics, stats
+from fermoe import stats
+from fermoe.data.datasets import load_dataset
+from fermoe.evidence.confusions import published_recalls
 from fermoe.paper import published
 from fermoe.plots import accuracy as accuracy_plots
 from fermoe.plots import style
@@ -23,8 +25,21 @@ def reliability():
     return stats.reliability_bins(rng.dirichlet(np.ones(4), 200), rng.integers(0, 4, 200))
 
 
-def per_class(dataset="rafdb"):
-    return metrics.per_class(published.confusion_matrix(dataset))
+def pairs():
+    rows = [("sad", "neutral", 0.3, 0.1, 0.5, 3), ("angry", "sad", 0.2, np.nan, np.nan, 3)]
+    return pd.DataFrame(rows, columns=["true", "predicted", "share", "low", "high", "seeds"])
+
+
+def difference(**options):
+    ours = published.confusion_matrix("rafdb")
+    return accuracy_plots.plot_confusion_difference(
+        ours, ours.T.rename_axis(index="true", columns="predicted"), **options
+    )
+
+
+def mistakes(**options):
+    faces = load_dataset("synthetic", train=1, test=2)
+    return accuracy_plots.plot_mistakes(faces.subset([1, 2]), ["sad\n→ fear", "fear\n→ sad"], **options)
 
 
 FIGURES = {
@@ -34,10 +49,10 @@ FIGURES = {
         published.confusion_matrix("affectnet8"), normalise=False, **k
     ),
     "reliability": lambda **k: accuracy_plots.plot_reliability(reliability(), **k),
-    "per class": lambda **k: accuracy_plots.plot_per_class(per_class(), **k),
-    "per class of two": lambda **k: accuracy_plots.plot_per_class(
-        {"RAF-DB": per_class(), "FER-2013": per_class("fer2013")}, **k
-    ),
+    "recalls": lambda **k: accuracy_plots.plot_recalls(published_recalls(), **k),
+    "pairs": lambda **k: accuracy_plots.plot_pairs(pairs(), **k),
+    "difference of confusions": difference,
+    "mistakes": mistakes,
 }
 
 
@@ -74,17 +89,23 @@ def test_points_without_an_interval_are_still_drawn():
     assert ax.lines[0].get_xdata() == pytest.approx(100 * table["accuracy"])
 
 
-def test_recalls_of_two_datasets_stand_in_the_same_rows():
-    tables = {title: per_class(name) for name, title in published.TITLES.items()}
-    ax = accuracy_plots.plot_per_class(tables)
+def test_recalls_of_all_datasets_stand_in_the_same_rows():
+    ax = accuracy_plots.plot_recalls(published_recalls())
     assert row_names(ax) == list(style.CLASS_ORDER)
-    assert legend_names(ax) == list(tables)
-    for title, pairs in points(ax).items():
-        recalls = {name: recall for recall, name in zip(tables[title]["recall"], tables[title]["label"], strict=True)}
-        drawn = {style.CLASS_ORDER[round(y)]: x for x, y in pairs}
-        assert drawn == pytest.approx({style.class_name(name): 100 * recall for name, recall in recalls.items()})
+    assert legend_names(ax) == list(published.TITLES.values())
+    for dataset, title in published.TITLES.items():
+        matrix = published.confusion_matrix(dataset)
+        recalls = {style.class_name(name): 100 * matrix.at[name, name] / matrix.loc[name].sum() for name in matrix}
+        assert {style.CLASS_ORDER[round(y)]: x for x, y in points(ax)[title]} == pytest.approx(recalls)
 
 
 def test_series_can_be_told_apart_in_grey_by_their_markers():
-    ax = accuracy_plots.plot_per_class({title: per_class() for title in "abcd"})
+    ax = accuracy_plots.plot_recalls(published_recalls())
     assert len({marker for _, marker in looks(ax).values()}) == 4
+
+
+def test_a_difference_of_confusions_is_in_points_of_the_true_class():
+    ours = pd.DataFrame([[3, 1], [1, 1]], index=["happy", "sad"], columns=["happy", "sad"])
+    theirs = pd.DataFrame([[5, 5], [0, 10]], index=["happy", "sad"], columns=["happy", "sad"])
+    drawn = accuracy_plots.plot_confusion_difference(ours, theirs).collections[0].get_array().reshape(2, 2)
+    assert np.asarray(drawn) == pytest.approx(np.array([[25, -25], [50, -50]]))

@@ -207,7 +207,10 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     )
     (row,) = verdicts.strongest({"a": nothing, "c": hint}).to_dict("records")
     assert (row["decided_by"], row["verdict"]) == ("c", "inconclusive")
-    model = "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 [-0.2, 0.0] in accuracy, +0.3 more"
+    model = (
+        "on a scale model: FER-2013, audited protocol (the miniature network): cnn1 adds -0.1 [-0.2, 0.0] in accuracy"
+    )
+    model += ", +0.3 [0.1, 0.5] in macro-F1 (points), p = 0.2"
     scaled = {"claims": claims("contradicted", model)["claims"].assign(scope="scale model")}
     (row,) = verdicts.strongest({"c": hint, "d": scaled}).to_dict("records")
     assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 [-0.2, 0.0] in accuracy, on a scale model")

@@ -14,18 +14,10 @@ from fermoe.evidence.ablation import ablation_table
 from fermoe.evidence.accuracy import accuracy_table
 from fermoe.evidence.robustness import Outcomes
 from fermoe.files import write_json
-from fermoe.plots.style import text_table
-from fermoe.study.report import (
-    SECTIONS,
-    comparison,
-    further_tables,
-    learned_from,
-    linked,
-    measures_over_seeds,
-    readable,
-    table_or_note,
-)
+from fermoe.study.reading import printed
 from fermoe.study.tables import TABLES, read_tables, rebuild_tables
+from fermoe.study.tables_for_people import PeopleTable
+from fermoe.study.tables_of_claims import SECTIONS, comparison, further
 from fermoe.training.runs import finished_runs
 from tests.helpers.runs import make_run
 
@@ -169,14 +161,11 @@ def test_a_table_stays_where_nobody_kept_its_answers(tmp_path: Path) -> None:
     assert kept.exists()
 
 
-def test_the_report_lists_what_was_trained_and_stands_beside_the_paper(tmp_path: Path) -> None:
+def test_drawn_faces_stand_for_none_of_the_papers_datasets(tmp_path: Path) -> None:
     make_run(tmp_path)
-    tables = rebuild_tables(tmp_path)
-    (row,) = learned_from(tables["accuracy"]).itertuples()
-    assert (row.dataset, row.initial_weights, row.seeds) == ("synthetic", "random", 1)
-    beside = comparison(tables["accuracy"])
+    beside = comparison(rebuild_tables(tmp_path)["accuracy"])
     assert len(beside) == 4
-    assert (beside["ours, audited"] == "needs the data").all()  # synthetic faces stand for none of the four
+    assert (beside["ours, audited"] == "needs the data").all()
 
 
 def test_none_stays_a_word_in_tables_that_are_read_back(tmp_path: Path) -> None:
@@ -197,7 +186,7 @@ def test_several_crops_stand_in_rows_of_their_own_beside_the_paper(tmp_path: Pat
     assert len(beside) == 5
     for crop in ("none", "blazeface"):
         mine = table[(table["crop"] == crop) & (table["split"] == "test")]["accuracy"]
-        assert rafdb.at[crop, "ours, audited"].startswith(f"{100 * mine.mean():.2f} [")
+        assert rafdb.at[crop, "ours, audited"].startswith(f"{100 * mine.mean():.1f} % [")
         assert "2 seeds" in rafdb.at[crop, "ours, audited"]
         assert rafdb.at[crop, "ours, published"] == "not run"
 
@@ -207,7 +196,7 @@ def test_runs_with_another_input_than_their_protocols_stand_not_beside_the_paper
     make_run(tmp_path, dataset="fer2013", crop="blazeface", test_crop="none", images=400, accuracy=0.2)
     make_run(tmp_path, dataset="fer2013", crop="blazeface", normalisation="bgr_unit", images=400, accuracy=0.2)
     beside = comparison(accuracy_table(finished_runs(tmp_path))).set_index("dataset")
-    assert beside.at["FER-2013", "ours, audited"].startswith(f"{100 * correct(tmp_path, run).mean():.2f} [")
+    assert beside.at["FER-2013", "ours, audited"].startswith(f"{100 * correct(tmp_path, run).mean():.1f} % [")
     assert beside.at["FER-2013", "ours, audited"].endswith("1 seed")
 
 
@@ -218,97 +207,25 @@ def test_a_study_without_the_full_network_has_nothing_beside_the_paper(tmp_path:
     assert (beside["ours, audited"] == "needs the data").all()
 
 
-def test_evidence_links_to_the_studys_own_tables_only() -> None:
-    claims = pd.DataFrame({"claim": ["a", "b"], "evidence": ["ablation.csv (2 rows)", "published/accuracy.csv"]})
-    assert linked(claims)["evidence"].tolist() == [
-        '<a href="tables/ablation.csv">ablation.csv</a> (2 rows)',
-        "published/accuracy.csv",
-    ]
-
-
-def test_what_looks_like_html_in_names_is_shown_as_it_is_written() -> None:
-    evil = "<script>alert(1)</script>"
-    claims = pd.DataFrame({"claim": [evil], evil: ["&"], "evidence": [f"ablation.csv {evil}"]})
-    page = text_table(linked(claims), markup=["evidence"]).data
-    page += str(table_or_note({"crops": claims}, "crops").data)
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") == 6
-    assert '<a href="tables/ablation.csv">' in page
-
-
-def test_measures_are_averaged_over_seeds_and_missing_ones_left_out() -> None:
-    rows = [("full", "cnn", s, "gate_entropy", v) for s, v in ((0, 0.2), (1, 0.4))] + [("full", "cnn", 0, "load", 1.0)]
-    table = pd.DataFrame(rows, columns=["variant", "mixture", "seed", "measure", "value"])
-    (row,) = measures_over_seeds(table, ["variant", "mixture"], ["gate_entropy", "dead_experts"]).itertuples()
-    assert (row.seeds, row.gate_entropy) == (2, pytest.approx(0.3))
-    assert measures_over_seeds(table, ["variant"], ["dead_experts"]).empty
-
-
-def test_a_table_without_rows_is_a_sentence() -> None:
-    assert "no rows" in str(table_or_note({}, "experts"))
-    assert "no rows" in str(table_or_note({"experts": pd.DataFrame()}, "experts"))
-
-
-def test_a_table_without_a_section_in_the_report_is_printed_under_its_name(tmp_path: Path) -> None:
-    assert {table.name for table in TABLES} - set(SECTIONS) == {"beside", "imbalance"}  # what only some studies have
+def test_a_table_without_a_section_in_the_report_is_shown_under_its_name() -> None:
+    assert set(SECTIONS) <= {table.name for table in TABLES}
     known = {name: pd.DataFrame({"a": [1]}) for name in SECTIONS}
-    assert further_tables(known) == "none"
-    page = further_tables({**known, "new": pd.DataFrame({"a": ["<b>"]}), "<i>": pd.DataFrame()}).data
-    assert "<h3>new.csv</h3>" in page
-    assert "&lt;i&gt;.csv has no rows" in page
+    assert further(known) == []
+    new = pd.DataFrame({"variant": ["full"], "a_share": [0.12345], "run": ["an id"], "text": ["<b>"]})
+    (table,) = further({**known, "new": new})
+    assert (table.caption, table.csv) == ("new.csv", "new.csv")
+    assert table.columns == ("Variant", "A share", "Text")
+    assert table.rows == [["full network", "0.123", "<b>"]]
 
 
-def test_a_printed_table_keeps_values_with_their_intervals_and_leaves_run_ids_to_the_csv() -> None:
-    table = pd.DataFrame(
-        {
-            "dataset": ["fer2013", "fer2013"],
-            "protocol": ["audited", None],
-            "crop": [None, None],
-            "difference": [-0.0378, 0.0033],
-            "ci_low": [-0.0451, -0.0033],
-            "ci_high": [-0.0305, 0.0102],
-            "p_value": [0.00001, 0.35],
-            "p_holm": [0.00004, 0.35],
-            "runs": ["a b", "c d"],
-            "seeds_low": [-0.068, np.nan],
-            "seeds_high": [-0.007, np.nan],
-        }
-    )
-    shown = readable(table)
-    assert list(shown) == ["protocol", "difference, points", "p holm", "over trainings"]
-    assert shown["over trainings"].tolist() == ["[-6.80, -0.70]", ""]
-    assert shown["difference, points"].tolist() == ["-3.78 [-4.51, -3.05]", "0.33 [-0.33, 1.02]"]
-    assert shown["p holm"].tolist() == ["<0.0001", "0.3500"]
-    both = pd.concat([table, table.assign(dataset="rafdb")])
-    assert "dataset" in readable(both)
-
-
-def test_a_printed_table_has_a_column_for_every_view_of_a_difference_and_an_interval_for_every_measure() -> None:
-    row = {"measure": "accuracy", "difference": 0.02, "ci_low": 0.01, "ci_high": 0.03, "p_value": 0.1, "p_crossed": 0.2}
-    row |= {"seeds_low": -0.01, "seeds_high": 0.05, "crossed_low": -0.02, "crossed_high": 0.06, "p_crossed_holm": 0.3}
-    (shown,) = readable(pd.DataFrame([{**row, "p_equal": 0.9, "detectable": 0.04}])).to_dict("records")
-    assert shown == {
-        "measure": "accuracy",
-        "difference, points": "2.00 [1.00, 3.00]",
-        "p crossed holm": "0.3000",
-        "p equal": "0.9000",
-        "detectable, points": "4.00",
-        "over trainings and images": "[-2.00, 6.00]",
-        "over trainings": "[-1.00, 5.00]",
-    }
-    row = {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "macro_f1": 0.3, "f1_low": 0.2, "f1_high": 0.35}
-    shown = readable(pd.DataFrame([row, {**row, "f1_low": np.nan, "f1_high": np.nan}]))
-    assert shown["accuracy, %"].tolist() == ["50.00 [40.00, 60.00]"] * 2
-    assert shown["macro f1, %"].tolist() == ["30.00 [20.00, 35.00]", "30.00"]
-
-
-def test_a_printed_share_without_an_interval_is_in_per_cent_and_a_missing_one_stays_empty() -> None:
-    shown = readable(pd.DataFrame({"relative_drop": [0.1, np.nan], "severity": [1, 2]}))
-    assert shown["relative drop, %"].tolist() == ["10.00", ""]
-    assert shown["severity"].tolist() == [1, 2]
-
-
-def test_a_printed_table_shows_the_test_crop_only_where_it_differs_from_the_training_crop() -> None:
-    same = pd.DataFrame({"crop": ["none", "blazeface"], "test_crop": ["none", "blazeface"]})
-    assert list(readable(same)) == ["crop"]
-    assert readable(same.assign(test_crop="none"))["test crop"].tolist() == ["none", "none"]
+def test_a_printed_table_is_a_page_long_names_its_csv_and_shows_names_as_they_are_written() -> None:
+    evil = "<script>alert(1)</script>"
+    table = PeopleTable("Caption", ("Name", evil), [(evil, str(number)) for number in range(15)], "ablation.csv")
+    page = printed(table).data
+    assert page.count("<tr>") == 1 + 12
+    assert "3 more rows, and every digit: tables/ablation.csv" in page
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 1 + 12
+    assert "<style" not in page
+    assert page.count("text-align:left") >= page.count("<td")
+    assert "nothing to show" in printed(PeopleTable("Caption", ("Name",), ())).data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -20,19 +21,24 @@ from fermoe.training.predictions import gates_of, probabilities_of
 from fermoe.use.face import Face, ask, open_drawn, open_face
 from fermoe.use.predict import predict_pictures
 from fermoe.use.trained import load_trained
-from fermoe.use.try_a_face import Panel, as_png, draw_answer, draw_maps, first_face, note
+from fermoe.use.try_a_face import Networks, Panel, as_png, draw_answer, draw_maps, open_networks
 from tests.helpers.trees import picture, refused
 from tests.use.conftest import Example, make_example
 
 
 @pytest.fixture(scope="module")
-def face() -> Face:
-    return first_face(load_trained("quick"))
+def networks() -> Networks:
+    return open_networks("quick")
+
+
+@pytest.fixture(scope="module")
+def face(networks: Networks) -> Face:
+    return networks.first_face()
 
 
 @pytest.fixture
-def panel(face: Face) -> Iterator[Panel]:
-    yield Panel(face)
+def panel(face: Face, networks: Networks) -> Iterator[Panel]:
+    yield Panel(face, networks)
     plt.close("all")
 
 
@@ -90,11 +96,11 @@ def test_changes_are_made_one_after_the_other(panel: Panel, face: Face) -> None:
 
 
 def test_every_perturbation_can_be_chosen_and_a_new_one_is_there_at_once(
-    face: Face, monkeypatch: pytest.MonkeyPatch
+    face: Face, networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = Perturbation("weather", "share", (0.1, 0.2, 0.3, 0.4, 0.5), lambda batch, value: batch.images * (1 - value))
     monkeypatch.setitem(PERTURBATIONS, "fog", new)
-    panel = Panel(face)
+    panel = Panel(face, networks)
     offered = {name: group for group, kinds in panel.kinds.items() for name in kinds.options}
     assert offered == {name: kind.group for name, kind in PERTURBATIONS.items()}
     panel.sliders["weather"].value = 5
@@ -140,11 +146,23 @@ def drawn_png(face: Face) -> bytes:
     return content.getvalue()
 
 
-def test_a_network_of_drawn_faces_says_so_beside_its_answer(panel: Panel) -> None:
-    said = [getattr(widget, "value", "") for widget in panel.box.children]
-    place = said.index(panel.said.value)
-    assert "on a photograph, its answer means nothing" in said[place + 1]
-    assert "knows nothing about photographs" in note(panel.face.trained)
+def test_every_picture_is_shown_to_the_network_that_knows_its_kind() -> None:
+    both, one = open_networks(), open_networks("quick")
+    assert both.drawn.about.drawn
+    assert both.own.name == load_trained().name
+    assert one.drawn is one.own
+
+
+def test_what_a_network_has_never_seen_stands_beside_its_answer(panel: Panel, face: Face) -> None:
+    meaningless = "its answer means nothing"
+    assert "knows nothing about photographs." in panel.note.value
+    assert meaningless not in panel.note.value
+    upload(panel, "mine.png", drawn_png(face))
+    assert f"on one, {meaningless}" in panel.note.value
+    assert panel.box.children.index(panel.note) == panel.box.children.index(panel.said) + 1
+    photographs = load_trained("fer2013")
+    assert f"on a drawn face, {meaningless}" in open_drawn(photographs, "happy").note
+    assert meaningless not in replace(face, trained=photographs, drawn=False).note
 
 
 def test_where_there_is_no_kernel_a_sentence_stands_in_for_the_widgets(panel: Panel) -> None:
@@ -160,7 +178,7 @@ def test_an_emotion_that_is_not_drawn_is_refused_by_name(face: Face) -> None:
 
 def test_a_network_without_extractors_and_mixtures_has_one_map_and_no_gates(tmp_path: Path) -> None:
     trained = make_example(tmp_path, crop="none", variant="backbone").trained
-    panel = Panel(open_drawn(trained, "sad"))
+    panel = Panel(open_drawn(trained, "sad"), Networks(trained, trained))
     assert panel.face.outcome == "whole image"
     assert [*panel.answer.maps] == ["resnet"]
     assert panel.answer.gates.empty
@@ -169,4 +187,4 @@ def test_a_network_without_extractors_and_mixtures_has_one_map_and_no_gates(tmp_
 def test_a_network_that_saw_painted_faces_is_refused(tmp_path: Path) -> None:
     trained = make_example(tmp_path, crop="masked", variant="backbone").trained
     with refused("masked", "true face boxes"):
-        first_face(trained)
+        Networks(trained, trained).first_face()

@@ -1,0 +1,50 @@
+"""Run every notebook from top to bottom with its defaults, and compare the checked cells with their stored outputs.
+
+python -m tests.check_notebooks [NOTEBOOK …]   from the root of a checkout
+
+The notebooks see a results folder made for this check: the tables and the packed runs of the quick study as the
+repository keeps them. What a study has left in results/ since changes nothing here, and nothing is written there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ("results/quick/tables", "results/quick/runs.tar.xz")
+LIMIT = 120  # seconds a cell may take; on two busy cores none takes half of it
+
+
+def committed_results(folder: Path) -> Path:
+    """Copy what the repository keeps of the quick study into `folder`; returns the folder of results.
+
+    As committed, where git knows: a study that ran here since has written its own tables, on its own processor.
+    """
+    if (ROOT / ".git").exists():
+        archive = subprocess.run(["git", "archive", "HEAD", "--", *KEPT], cwd=ROOT, capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+            content.extractall(folder)
+    else:
+        shutil.copytree(ROOT / KEPT[0], folder / KEPT[0])
+        shutil.copy(ROOT / KEPT[1], folder / KEPT[1])
+    return folder / "results"
+
+
+def main(notebooks: Sequence[str]) -> int:
+    """The exit status of the check of these notebooks, of all where none is named."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "FERMOE_RESULTS": str(committed_results(Path(folder)))}
+        check = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={LIMIT}"]
+        return subprocess.run([*check, *(notebooks or ["notebooks"])], cwd=ROOT, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
