@@ -42,7 +42,7 @@ class Face:
         outcome: "detected", or why the network is shown the whole picture.
         box: x0, y0, x1, y1 in pixels of the picture.
         shown: what is inside the box, as the network takes it: float32 RGB (1, 3, S, S) in [0, 1].
-        drawn: whether it is a face that fermoe drew.
+        emotion: what a face that fermoe drew was drawn for; None for any other picture.
     """
 
     trained: Trained
@@ -51,7 +51,11 @@ class Face:
     outcome: str
     box: tuple[int, ...]
     shown: Tensor
-    drawn: bool = False
+    emotion: str | None = None
+
+    @property
+    def drawn(self) -> bool:
+        return self.emotion is not None
 
     @property
     def note(self) -> str:
@@ -116,7 +120,7 @@ def open_drawn(trained: Trained, emotion: str) -> Face:
     with tempfile.TemporaryDirectory(prefix="fermoe-face-") as folder:
         path = Path(folder, "face.png")
         Image.fromarray(examples.read(row)).save(path)
-        return replace(open_face(trained, path, f"drawn face, {class_name(emotion)}"), drawn=True)
+        return replace(open_face(trained, path, f"drawn face, {class_name(emotion)}"), emotion=emotion)
 
 
 def drawn_emotions() -> tuple[str, ...]:

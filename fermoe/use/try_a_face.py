@@ -39,7 +39,7 @@ class Camera(anywidget.AnyWidget):
     """A snapshot by the browser's camera, where it has one: `picture` is a PNG, empty until one is taken."""
 
     _esm = Path(__file__).with_name("camera.js")
-    picture = traitlets.Bytes(b"").tag(sync=True)
+    picture = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value))  # it comes as a memoryview
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Panel:
         self.networks = networks
         self.choice = widgets.Dropdown(
             options=[(f"drawn: {class_name(name)}", name) for name in drawn_emotions()],
-            value=None,
+            value=face.emotion,
             description="Face",
         )
         self.upload = widgets.FileUpload(accept="image/*", description="Upload a picture", layout={"width": "auto"})

@@ -123,7 +123,7 @@ def test_an_unreadable_upload_is_one_line_and_the_last_face_stays(
 
 def test_an_uploaded_picture_is_looked_at_as_a_file_is(panel: Panel, face: Face, tmp_path: Path) -> None:
     path = picture(tmp_path / "no face.png", size=(80, 60))
-    panel.choice.value = "happy"
+    assert panel.choice.value == "happy"
     upload(panel, path.name, path.read_bytes())
     assert panel.face.outcome == "no face"
     assert panel.face.box == (0, 0, 80, 60)
@@ -134,7 +134,7 @@ def test_an_uploaded_picture_is_looked_at_as_a_file_is(panel: Panel, face: Face,
 
 def test_a_snapshot_of_the_camera_is_looked_at_under_the_changes_that_are_set(panel: Panel, face: Face) -> None:
     panel.sliders["occlusion"].value = 5
-    panel.camera.picture = drawn_png(face)
+    panel.camera.set_state({"picture": memoryview(drawn_png(face))})  # as the browser does
     assert panel.face.name == "the camera's picture"
     assert panel.face.box == face.box
     assert np.array_equal(panel.answer.probabilities, ask(face, {"occluded mouth": 5}).probabilities)
@@ -162,13 +162,19 @@ def test_what_a_network_has_never_seen_stands_beside_its_answer(panel: Panel, fa
     assert panel.box.children.index(panel.note) == panel.box.children.index(panel.said) + 1
     photographs = load_trained("fer2013")
     assert f"on a drawn face, {meaningless}" in open_drawn(photographs, "happy").note
-    assert meaningless not in replace(face, trained=photographs, drawn=False).note
+    assert meaningless not in replace(face, trained=photographs, emotion=None).note
 
 
 def test_where_there_is_no_kernel_a_sentence_stands_in_for_the_widgets(panel: Panel) -> None:
     bundle = panel._repr_mimebundle_()
     assert bundle["text/plain"] == "Run this cell in JupyterLab: the sliders need a kernel."
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.box.model_id
+
+
+def test_a_chosen_drawn_face_is_shown(panel: Panel, face: Face) -> None:
+    panel.choice.value = "anger"
+    assert panel.said.value.startswith('<p role="status"><b>drawn face, anger: ')
+    assert np.array_equal(panel.answer.probabilities, ask(open_drawn(face.trained, "anger")).probabilities)
 
 
 def test_an_emotion_that_is_not_drawn_is_refused_by_name(face: Face) -> None:
