@@ -26,7 +26,7 @@ from fermoe.data.faces import detect_faces
 from fermoe.errors import UserError
 from fermoe.network.large_kernel import same_padding
 from fermoe.network.model import ExpressNetMoE
-from fermoe.training.inference import BATCH, TrainedRun
+from fermoe.training.inference import BATCH, TrainedNetwork, TrainedRun
 
 Floats = NDArray[np.floating[Any]]
 BRANCHES = ("cnn1", "cnn2", "resnet")
@@ -132,7 +132,7 @@ def _with_gradient(x: Tensor) -> Tensor:
 
 
 def layer_cells(
-    trained: TrainedRun, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
+    trained: TrainedNetwork, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
 ) -> list[Floats]:
     """The maps as coarse as they are, (N, h, h) per layer, from one pass over images (N, 3, S, S) in [0, 1].
 
@@ -162,7 +162,7 @@ def layer_cells(
 
 
 def layer_maps(
-    trained: TrainedRun, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
+    trained: TrainedNetwork, images: Tensor, layers: Sequence[TargetLayer], targets: Sequence[int] | None = None
 ) -> list[Floats]:
     """One array of maps (N, S, S) per layer, of `layer_cells`.
 
@@ -173,7 +173,7 @@ def layer_maps(
 
 
 def grad_cam(
-    trained: TrainedRun, images: Tensor, branch: str, targets: Sequence[int] | None = None, min_side: int = 1
+    trained: TrainedNetwork, images: Tensor, branch: str, targets: Sequence[int] | None = None, min_side: int = 1
 ) -> Floats:
     """The maps (N, S, S), in [0, 1], of one branch; see `target_layer` and `layer_maps`."""
     return layer_maps(trained, images, [target_layer(trained.model, branch, min_side)], targets)[0]

@@ -1,7 +1,7 @@
 """Figures of Grad-CAM maps and of their measures: `plot_x(data, ax=None, …) → ax`.
 
-Maps are drawn in cividis: even steps to the eye, to colour-blind eyes, and in a grey print. Only synthetic faces are
-ever drawn; maps of real faces are drawn alone, as averages.
+Maps are drawn in cividis: even steps to the eye, to colour-blind eyes, and in a grey print. Of datasets only synthetic
+faces are ever drawn; maps of real faces are drawn alone, as averages. Readers may look at a picture of their own.
 """
 
 from __future__ import annotations
@@ -71,6 +71,17 @@ def plot_overlays(
     style.finish(ax, title, "Face: true class → predicted class", "Branch")
     _draw_boxes(ax, boxes, images.shape[-1], [(x, 0) for x in range(len(images))])
     return ax
+
+
+def plot_own_maps(image: Floats, maps: Maps, ax: Axes | None = None, title: str = "Where each branch looks") -> Axes:
+    """One picture (3, S, S), RGB in [0, 1], as the network sees it, and each branch's map (S, S) over it in grey."""
+    grey = np.einsum("c,chw->hw", _GREY, image)
+    tiles = [image.transpose(1, 2, 0), *(_overlay(grey, values) for values in maps.values())]
+    ax = style.sheet([tiles], ["what the network sees", *map(style.branch_name, maps)], [""], ax, side=2.4)
+    for x, values in enumerate(maps.values(), start=1):
+        _draw_half(ax, values, x * style.STEP, 0)
+    _draw_colour_bar(ax, Normalize(0, 1), "Map (share of its highest value)")
+    return style.finish(ax, title, "", "")
 
 
 def _overlay(grey: Floats, saliency: Floats) -> Floats:

@@ -103,9 +103,17 @@ def refresh(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(checkout() or Path.cwd())}}
     NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, resources=resources).execute()
+    _leave_out_widgets(notebook)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     write_text(path, nbformat.writes(notebook) + "\n")
+
+
+def _leave_out_widgets(notebook: Any) -> None:
+    """Widgets end with their kernel; what they say of themselves in words stays."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def parameters_of(notebook: str) -> set[str]:

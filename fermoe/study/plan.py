@@ -37,6 +37,8 @@ from fermoe.training.train import train
 MODEL = "03_model"
 ANALYSES_BEFORE = ("01_data", MODEL)
 REPORT = "10_report"
+APART = ("12_try_a_face",)
+"""Notebooks about a reader's own pictures, which leave no result: no study executes them."""
 EXAMPLE = f"see {notebooks_dir() / 'studies' / 'quick.yaml'}"
 
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.
@@ -115,7 +117,7 @@ class Study:
 
 def notebook_names() -> list[str]:
     """The notebooks that a study may execute."""
-    return sorted(path.stem for path in notebooks_dir().glob("*.ipynb"))
+    return sorted(path.stem for path in notebooks_dir().glob("*.ipynb") if path.stem not in APART)
 
 
 @dataclass(frozen=True)

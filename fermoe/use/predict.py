@@ -69,9 +69,7 @@ def predict_pictures(
     Raises:
         UserError: the network was trained on a crop that needs annotations.
     """
-    if trained.network.config.test_crop not in USABLE:
-        what = f"the network was trained on the crop '{trained.network.config.test_crop}', which needs true face boxes"
-        raise UserError(what, fix=f"choose a network of the crop {' or '.join(USABLE)}")
+    require_usable(trained)
     pictures = Pictures(paths, every)
     parts = []
     for part in pictures.parts():
@@ -83,6 +81,13 @@ def predict_pictures(
                 shown(readable, table)
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     return Predictions(table, pictures.problems)
+
+
+def require_usable(trained: Trained) -> None:
+    """Raise a UserError where a network was trained on a crop that pictures without annotations cannot be given."""
+    if trained.network.config.test_crop not in USABLE:
+        what = f"the network was trained on the crop '{trained.network.config.test_crop}', which needs true face boxes"
+        raise UserError(what, fix=f"choose a network of the crop {' or '.join(USABLE)}")
 
 
 def _readable(
@@ -109,13 +114,8 @@ def _ask(
     trained: Trained, part: Sequence[Picture], whole: Sequence[tuple[int, int]], batch_size: int, progress: bool
 ) -> pd.DataFrame:
     """The rows of pictures that can be read."""
-    about, crop = trained.about, str(trained.network.config.test_crop)
-    table = pd.DataFrame({"image": [p.name for p in part], "path": [p.path for p in part]})
-    dataset = Dataset(table, "pictures", tuple(about.labels), about.channels)
-    faces = _faces(dataset, crop, whole, progress)
-    rows = pd.concat([table, faces], axis=1)
-    one = partial(prepare, crop=crop, size=trained.size, channels=about.channels)
-    pixels = np.stack(list(map_images(one, rows, "cropping", progress=progress)))  # uint8 (N, C, S, S)
+    about = trained.about
+    faces, pixels = shown_to(trained, part, whole, progress)
     answers = [
         trained.network.predict(as_images(torch.from_numpy(batch)), features=False, batch_size=batch_size)
         for batch in np.split(pixels, range(batch_size, len(pixels), batch_size))  # float32 is four times as large
@@ -129,6 +129,24 @@ def _ask(
     said = pd.DataFrame({"file": [p.file for p in part], "frame": frames}).join(faces)
     said["label"] = [about.labels[i] for i in probabilities.argmax(1)]
     return said.join(pd.DataFrame(columns))
+
+
+def shown_to(
+    trained: Trained, part: Sequence[Picture], whole: Sequence[tuple[int, int]], progress: bool = True
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """What a network is shown of pictures that can be read, of which `whole` are width and height.
+
+    Returns:
+        One row per picture with `outcome`, `score` and the box `x0, y0, x1, y1` in pixels (as in `Predictions`), and
+        the pixels inside it as the network takes them, uint8 (N, C, S, S).
+    """
+    about, crop = trained.about, str(trained.network.config.test_crop)
+    table = pd.DataFrame({"image": [p.name for p in part], "path": [p.path for p in part]})
+    dataset = Dataset(table, "pictures", tuple(about.labels), about.channels)
+    faces = _faces(dataset, crop, whole, progress)
+    rows = pd.concat([table, faces], axis=1)
+    one = partial(prepare, crop=crop, size=trained.size, channels=about.channels)
+    return faces, np.stack(list(map_images(one, rows, "cropping", progress=progress)))
 
 
 def _faces(dataset: Dataset, crop: str, whole: Sequence[tuple[int, int]], progress: bool) -> pd.DataFrame:

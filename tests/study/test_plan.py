@@ -21,7 +21,7 @@ from fermoe.cli import main
 from fermoe.errors import UserError
 from fermoe.files import notebooks_dir
 from fermoe.study.notebooks import is_whole, parameters_of
-from fermoe.study.plan import Run, expand, load_study, training_configs
+from fermoe.study.plan import APART, Run, expand, load_study, notebook_names, training_configs
 from fermoe.training.runs import write_result
 from tests.helpers import trees
 
@@ -318,6 +318,12 @@ def test_dry_run_lists_every_run_and_makes_nothing(tiny: Path, tmp_path: Path) -
     assert result.exit_code == 0
     assert "0 of 2 runs are done" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_executes_every_notebook_that_leaves_a_result_and_no_other() -> None:
+    everything = {path.stem for path in notebooks_dir().glob("*.ipynb")}
+    assert set(notebook_names()) == {name for name in everything if "out" in parameters_of(name)}
+    assert set(APART) == everything - set(notebook_names())
 
 
 def test_every_notebook_keeps_the_rules() -> None:
