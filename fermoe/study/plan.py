@@ -357,8 +357,8 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     study = StudyResults(Path(directory) if directory else results_dir() / "quick")
     if not needs_runs and study.table("accuracy") is not None:
         return study
-    if not directory and not study_listing(study.folder) and (study.folder / NAME).exists():
-        unpack(study.folder)  # no study was run here: at most single trainings, which stay
+    if not directory:
+        _restore_packed(study.folder)
     if not directory and not finished_runs(study.folder):
         configs = training_configs(load_study("quick"))
         config = next(c for c in configs if (c.protocol, c.variant) == ("audited", "full"))
@@ -368,6 +368,23 @@ def open_study(directory: str | Path = "", needs_runs: bool = True) -> StudyResu
     if study.table("accuracy") is None:
         rebuild_tables(study.folder)
     return study
+
+
+def place_of_run(config: TrainConfig, out: str | Path = "") -> Path:
+    """The directory of a notebook's single training: `out`, else its place in results/quick.
+
+    A fresh checkout's packed runs are restored there first: a training that is among them is read and not repeated, so
+    that what notebooks say is the same on every machine.
+    """
+    if out:
+        return Path(out)
+    _restore_packed(results_dir() / "quick")
+    return results_dir() / "quick" / "runs" / config.run_id
+
+
+def _restore_packed(study: Path) -> None:
+    if not study_listing(study) and (study / NAME).exists():
+        unpack(study)  # no study was run here: at most single trainings, which stay
 
 
 def _check_parameters(runs: Sequence[Run]) -> None:

@@ -1,5 +1,6 @@
 // A button that opens the camera and takes one picture, which goes to the kernel and nowhere else.
 function render({ model, el }) {
+  model.send("shown"); // somebody looks: the kernel draws the figures now
   const said = document.createElement("span");
   said.setAttribute("role", "status");
   if (!navigator.mediaDevices?.getUserMedia) {

@@ -85,13 +85,16 @@ def draw_maps(answer: Answer) -> Axes:
 class Panel:
     """The widgets and their wiring.
 
+    Figures are drawn once a browser shows them: where none does, as when papermill runs the notebook and keeps what
+    widgets hold, no copy of a reader's picture stays behind.
+
     Attributes:
         face, answer: what is shown now.
         choice, upload, camera: where a picture comes from.
         kinds, sliders: by group of perturbations, which one and how severe.
         said: the answer, or what was wrong with a picture, in words.
         note: what is to be known of the network that gave it.
-        pictures: the figures.
+        pictures: the figures, empty until they are `seen`.
         box: all of them.
     """
 
@@ -112,7 +115,9 @@ class Panel:
         changes = [widgets.HBox([self.kinds[group], self.sliders[group]]) for group in groups]
         source = widgets.HBox([self.choice, self.upload, self.camera], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([source, *changes, self.said, self.note, *self.pictures.values()])
+        self.seen = False
         self._take(lambda: face)
+        self.camera.on_msg(self._shown)
         self.choice.observe(self._chosen, "value")
         self.upload.observe(self._uploaded, "value")
         self.camera.observe(self._photographed, "picture")
@@ -123,6 +128,11 @@ class Panel:
     def changes(self) -> dict[str, int]:
         """Severities by perturbation, as the sliders stand."""
         return {self.kinds[group].value: slider.value for group, slider in self.sliders.items()}
+
+    def _shown(self, _: Any, content: Any, __: Any) -> None:
+        if content == "shown" and not self.seen:
+            self.seen = True
+            self._show()
 
     def _chosen(self, change: dict[str, Any]) -> None:
         if change["new"] is not None:
@@ -160,8 +170,9 @@ class Panel:
         changed = any(self.changes.values())
         self.answer = ask(self.face, self.changes) if changed else self.unchanged
         before = self.unchanged if changed else None
-        for name, ax in (("answer", draw_answer(self.face, self.answer, before)), ("maps", draw_maps(self.answer))):
-            self.pictures[name].value = as_png(ax)
+        if self.seen:
+            self.pictures["answer"].value = as_png(draw_answer(self.face, self.answer, before))
+            self.pictures["maps"].value = as_png(draw_maps(self.answer))
         self.said.value = _status(f"{self.face.name}: {self.answer.sentence}")
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One Chromium for all checks in a browser, and a folder for the pictures it takes.
+"""One Chromium and one JupyterLab for all checks in a browser, and a folder for the pictures they take.
 
 Without a Chromium these tests are skipped; where FERMOE_NEEDS_BROWSER is set, as in continuous integration, its absence
 is an error.
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.lab import Lab, running_lab
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PICTURES = pytest.StashKey[Path]()
@@ -32,6 +34,12 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")

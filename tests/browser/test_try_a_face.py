@@ -9,19 +9,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import lab as labs
 from tests.browser.conftest import NAMES
-
-jupyterlab = pytest.importorskip("tests.browser.test_jupyterlab")
-lab = jupyterlab.lab
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 1000 * jupyterlab.PATIENCE  # milliseconds
+PATIENCE = 1000 * labs.PATIENCE  # milliseconds
 FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 
 @pytest.fixture(scope="module")
-def panel(browser: Browser, lab: jupyterlab.Lab, pictures: Path) -> Iterator[Page]:
+def panel(browser: Browser, lab: labs.Lab, pictures: Path) -> Iterator[Page]:
     """The notebook, run whole in a Chromium whose camera shows a test picture."""
     executable = next(filter(None, map(shutil.which, NAMES)))
     with browser.browser_type.launch(executable_path=executable, args=FAKE_CAMERA) as chromium:
@@ -67,4 +65,4 @@ def test_an_unreadable_upload_is_one_line(panel: Page) -> None:
         panel.get_by_role("button", name="Upload a picture").click()
     chooser.value.set_files({"name": "mine.png", "mimeType": "image/png", "buffer": b"no image"})
     expect(panel.locator("p[role=status]")).to_contain_text("mine.png: unreadable image", timeout=PATIENCE)
-    assert panel.locator(jupyterlab.ERROR).all_inner_texts() == []
+    assert panel.locator(labs.ERROR).all_inner_texts() == []

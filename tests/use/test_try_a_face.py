@@ -38,8 +38,13 @@ def face(networks: Networks) -> Face:
 
 @pytest.fixture
 def panel(face: Face, networks: Networks) -> Iterator[Panel]:
-    yield Panel(face, networks)
+    yield looked_at(Panel(face, networks))
     plt.close("all")
+
+
+def looked_at(panel: Panel) -> Panel:
+    panel.camera._handle_custom_msg("shown", [])  # as the browser does
+    return panel
 
 
 def shown(panel: Panel) -> dict[str, bytes]:
@@ -60,6 +65,13 @@ def test_an_answer_is_that_of_fermoe_predict_to_the_bit(example: Example) -> Non
         assert np.array_equal(answer.gates[mixture].to_numpy().astype(float), gates[0])
     assert opened.box == tuple(table.loc[0, ["x0", "y0", "x1", "y1"]])
     assert opened.outcome == table.loc[0, "outcome"]
+
+
+def test_widgets_hold_no_copy_of_a_picture_that_no_browser_shows(face: Face, networks: Networks) -> None:
+    panel = Panel(face, networks)
+    assert face.name in panel.said.value
+    assert set(shown(panel).values()) == {b""}
+    assert all(bytes(content).startswith(b"\x89PNG") for content in shown(looked_at(panel)).values())
 
 
 def test_a_moved_slider_shows_what_the_network_says_of_the_changed_picture(panel: Panel, face: Face) -> None:
