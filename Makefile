@@ -19,10 +19,11 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none
 	$(BIN)/python -m pytest -m browser tests/browser
 
-soak: $(READY)  ## what takes too long for every time, into results/benchmarks/soak.md: kills, two processes, 10,000 images
+soak: $(READY)  ## what takes too long for every time, into results/benchmarks/soak.md: kills, two processes, many images, 200 runs
 	$(BIN)/python -m pytest -m soak
 	$(BIN)/python -m tests.soak.kills --kills 20
 	$(BIN)/python -m tests.soak.processes
+	$(BIN)/python -m tests.soak.scheduling
 
 notebooks: $(READY)  ## run every notebook top to bottom with its defaults and keep the outputs
 	$(BIN)/python -m fermoe.study.notebooks notebooks/*.ipynb

@@ -13,7 +13,14 @@ TITLE = """# What takes too long for every time
 
 Each section is written by the command that it names; `make soak` runs them.
 """
-ORDER = ("Kills", "Kills on FER-2013", "Two processes", "Ten thousand images")
+ORDER = (
+    "Kills",
+    "Kills on FER-2013",
+    "Two processes",
+    "Ten thousand images",
+    "AffectNet's number of images",
+    "Two hundred runs",
+)
 
 
 def write_section(title: str, body: str, path: Path | None = None) -> Path:
