@@ -182,9 +182,9 @@ def _over_seeds(rows: pd.DataFrame, null: pd.DataFrame | None = None) -> Mapping
 
 def _text(effects: Mapping[str, seeds.Effect], scale: float = 1, digits: int = 3) -> str:
     return ", ".join(
-        f"{scale * e.value:+.{digits}f} {interval_text(e.low, e.high, scale, digits)} ({mixture})"
+        f"{points(e.value, scale, digits)} {interval_text(e.low, e.high, scale, digits)} ({mixture})"
         if _known(e)
-        else f"{scale * e.value:+.{digits}f} ({mixture})"
+        else f"{points(e.value, scale, digits)} ({mixture})"
         for mixture, e in effects.items()
     )
 
@@ -299,12 +299,16 @@ def experts(tables: Tables) -> Verdict:
 # --- C10: the scales ------------------------------------------------------------------------------------------
 
 
+EXTRACTORS = {"no_cnn1": "extractor 1", "no_cnn2": "extractor 2"}
+"""What the variant lacks, in words."""
+
+
 def _scales_rule(rows: pd.DataFrame) -> tuple[str, str]:
     if few := few_seeds(rows):
         return NOT_TESTED, few
     if not all(_in_accuracy(group) for _, group in rows.groupby("alternative")):
         return NOT_TESTED, "a difference without an interval"
-    effects = {str(name).removeprefix("no_"): _effect(group, -1) for name, group in rows.groupby("alternative")}
+    effects = {EXTRACTORS[str(name)]: _effect(group, -1) for name, group in rows.groupby("alternative")}
     text = "; ".join(f"{name} adds {effect[2]}" for name, effect in effects.items())
     useless = [name for name, effect in effects.items() if effect[1]]
     if useless:
@@ -322,7 +326,7 @@ def scales(tables: Tables) -> Verdict:
     point; the reason says for which. The measure is accuracy.
     """
     rows = _ablation(tables, "variant")
-    rows = rows[(rows["baseline"] == "full") & rows["alternative"].isin(["no_cnn1", "no_cnn2"])]
+    rows = rows[(rows["baseline"] == "full") & rows["alternative"].isin(EXTRACTORS)]
     missing = "no rows full against no_cnn1 and no_cnn2 in ablation.csv: run a study with these variants"
     setting = [name for name in SETTING if name != "variant"]
     return by_setting(tables, rows, _scales_rule, setting, "ablation.csv", missing)

@@ -91,14 +91,14 @@ def own_test_crop(dataset: str, protocol: str, crop: str) -> str:
     return WHOLE_IMAGE if protocol == "published" and dataset in TESTED_WHOLE else crop
 
 
-def points(value: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * value:+.2f}"
+def points(value: float, scale: float = 100, digits: int = 2) -> str:
+    """A difference with its sign, in percentage points unless `scale` says otherwise; nothing is +0."""
+    return f"{round(scale * value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def interval_text(low: float, high: float, scale: float = 100, digits: int = 2) -> str:
     """An interval as [low, high], in percent unless `scale` says otherwise."""
-    return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]".replace("-", "−")
 
 
 def needs(dataset: str) -> str:

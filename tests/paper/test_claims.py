@@ -420,7 +420,7 @@ def test_every_measure_stands_in_the_reason_and_accuracy_decides():
     ]
     result, reason = verdict("C8", accuracy=REAL, ablation=pd.concat([ablation("crop", [row]), *others]))
     assert result == SUPPORTED
-    assert "+3.00 [2.00, 4.00] in accuracy, +0.00 [-1.00, 1.00] in balanced accuracy, +0.00" in reason
+    assert "+3.00 [2.00, 4.00] in accuracy, +0.00 [−1.00, 1.00] in balanced accuracy, +0.00" in reason
     assert "in macro-F1" in reason
 
 
@@ -533,7 +533,7 @@ def test_scales_need_both_extractors_to_add_accuracy(without_cnn1, without_cnn2,
     result, reason = verdict("C10", accuracy=REAL, ablation=ablation("variant", rows))
     assert result == expected
     if expected == CONTRADICTED:
-        assert ("falls with cnn2:" in reason) == (without_cnn1[0] < 0)
+        assert ("falls with extractor 2:" in reason) == (without_cnn1[0] < 0)
 
 
 def test_rules_say_their_version_and_date_and_what_was_changed_after_results():
