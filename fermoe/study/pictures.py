@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,15 +231,16 @@ def gates(tables: Tables) -> Drawn | None:
     return Drawn(ax, _sentence(data, "Accuracy lost when images get each other's gates, by network and mixture"))
 
 
-def variants(tables: Tables) -> Drawn | None:
-    """08: the full network beside what lacks a part."""
-    found = comparisons(tables, ("variant",))
+def variants(tables: Tables, chosen: Collection[str] = ()) -> Drawn | None:
+    """08: the full network beside what lacks a part; only beside the `chosen` variants where any are named."""
+    names = {style.variant_name(variant) for variant in chosen}
+    found = [one for one in comparisons(tables, ("variant",)) if not names or one.second in names]
     if not found:
         return None
     first = found[0].setting
-    data = advantages([one for one in found if one.setting == first])
-    accuracy = data[data["measure"] == next(iter(MEASURES))]
-    clear = accuracy.loc[accuracy["low"] > 0, "second"].tolist()
+    shown = [one for one in found if one.setting == first]
+    data = advantages(shown)
+    clear = [one.second for one in shown if one.findings[next(iter(MEASURES))].outcome is Outcome.BETTER]
     title = f"More accurate than: {', '.join(clear)}" if clear else "No variant is clearly less accurate than the whole"
     x = "Full network − variant (points, 95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "second", "measure", x, f"Variant ({first})")
