@@ -44,11 +44,11 @@ def augmentation(found: Sequence[Mapping[str, Finding]]) -> str:
 
 
 def leaks(found: Mapping[str, Finding]) -> str:
-    """11: what leaked test images add, over networks in words: the least and the most of the means."""
+    """11: what leaked test images add, by network and setting: the least and the most of the means."""
     values = [one.value for one in found.values()]
     clear = sum(one.outcome is Outcome.BETTER for one in found.values())
-    many = counted(len(found), "network")
-    return f"Identical twins add {span(values)} points to accuracy, clearly so for {clear} of {many}"
+    many = counted(len(found), "network and setting", "networks and settings")
+    return f"Identical twins add {span(values)} points to accuracy, clearly so in {clear} of {many}"
 
 
 def selection(found: Sequence[Finding]) -> str:
@@ -66,7 +66,7 @@ def furthest(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
     off = (first - second).stack()
     true, taken = off.abs().idxmax()
     what = f"{true} recognised" if true == taken else f"{true} taken for {taken}"
-    return f"Ours − the paper's, most: {what} ({signed(off[true, taken], 100, 0)} points)"
+    return f"Furthest from the paper's: {what}, {signed(off[true, taken], 100, 0)} points"
 
 
 def cost(table: pd.DataFrame) -> str:

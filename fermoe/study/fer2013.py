@@ -257,8 +257,8 @@ def answer(found: Sequence[Study]) -> Markdown:
         words.append(budgets(sized.tables))
     read_from = dict.fromkeys(one.named for one in (leading, sized) if one is not None)
     words.append(f"Read from {' and '.join(read_from)}.")
-    words.append(f"Is it the paper's network? {answers_on_runs.model(leading.tables)}")
-    return said("**Answer.**", " ".join(words))
+    whose = said("*Is it the paper's network?*", answers_on_runs.model(leading.tables))
+    return Markdown(f"{said('**Answer.**', ' '.join(words)).data}\n\n{whose.data}")
 
 
 def twins(found: Sequence[Study]) -> Markdown:

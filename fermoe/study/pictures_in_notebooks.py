@@ -85,7 +85,7 @@ def _over_seeds(rows: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     keys = ["protocol", "variant", "test_crop", "pipeline"]
     for (protocol, variant, test_crop, pipeline), group in rows.groupby(keys, sort=False):
         network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"
-        network += f", tested {input_name(test_crop)}" if protocol == "published" and test_crop else ""
+        network += f", tested on {input_name(test_crop)}" if protocol == "published" and test_crop else ""
         for column, kind in kinds.items():
             one = over_seeds(group[column])
             ends = (float("nan"), float("nan")) if one.outcome is Outcome.FEW else (one.low, one.high)

@@ -38,7 +38,7 @@ MODEL = "03_model"
 ANALYSES_BEFORE = ("01_data", MODEL)
 REPORT = "10_report"
 APART = ("11_fer2013", "12_try_a_face")
-"""Notebooks that leave no result, since they read several studies or a reader's own pictures: no study executes them."""
+"""Notebooks about several studies or a reader's own pictures, which leave no result: no study executes them."""
 EXAMPLE = f"see {notebooks_dir() / 'studies' / 'quick.yaml'}"
 
 # What a study file may set in `training`; the rest of a run's configuration comes from the study's own axes.

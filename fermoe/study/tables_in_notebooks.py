@@ -90,7 +90,7 @@ def lead(tables: Tables) -> PeopleTable:
         rows.append((style.measure_name(row.measure), str(one.seeds), *means, one.text(), *sure))
     columns = ("Measure", "Seeds of each", "Full network, %", "ResNet alone, %", "Full network ahead, points")
     caption = "The hybrid beside its own backbone; intervals with trainings and images drawn"
-    more = ("p, corrected", "Found in four of five cases from, points")
+    more = ("p, corrected", "Found from, points")
     return PeopleTable(caption, (*columns, *more), rows, "ablation.csv")
 
 
@@ -122,7 +122,7 @@ def confused_pairs(pairs: pd.DataFrame, paper: pd.DataFrame) -> PeopleTable:
         theirs = paper.at[row.true, row.predicted] / paper.loc[row.true].sum()
         rows.append((row.true, row.predicted, share(row.share, row.low, row.high), share(theirs)))
     columns = ("True class", "Taken for", "Of its images, mean over seeds", "In the paper's matrix")
-    return PeopleTable("What is taken for what most often; Student's interval over seeds from three on", columns, rows)
+    return PeopleTable("What is taken for what most often", columns, rows)
 
 
 def chosen_variants(tables: Tables, chosen: Collection[str]) -> PeopleTable:
@@ -134,7 +134,13 @@ def chosen_variants(tables: Tables, chosen: Collection[str]) -> PeopleTable:
 
 def augmentation(tables: Tables) -> PeopleTable:
     """11: what augmentation changes, by network."""
-    return comparison_table(augmentations(tables), "With augmentation beside without; positive: augmentation is better")
+    rows = []
+    for one in augmentations(tables):
+        cells = [one.findings[name].text() if name in one.findings else "" for name in style.MEASURE_NAMES]
+        rows.append((one.setting, str(next(iter(one.findings.values())).seeds), *cells))
+    heads = [f"{name[0].upper()}{name[1:]}, points" for name in style.MEASURE_NAMES.values()]
+    caption = "With augmentation − without it, in the same colours; positive: augmentation is better"
+    return PeopleTable(caption, ("Protocol and network", "Seeds", *heads), rows, "ablation.csv")
 
 
 def augmentations(tables: Tables) -> list[Compared]:
