@@ -252,13 +252,13 @@ def answer(found: Sequence[Study]) -> Markdown:
     leading, sized = read(found, "lead").study, read(found, "budgets").study
     if leading is None:
         return said("**Answer.**", f"Not known: no study of FER-2013 here has {QUESTIONS['lead'].needs}.")
-    words = [answers.leading_question(leading.tables)]
-    if sized is not None:
-        words.append(budgets(sized.tables))
-    read_from = dict.fromkeys(one.named for one in (leading, sized) if one is not None)
-    words.append(f"Read from {' and '.join(read_from)}.")
-    whose = said("*Is it the paper's network?*", answers_on_runs.model(leading.tables))
-    return Markdown(f"{said('**Answer.**', ' '.join(words)).data}\n\n{whose.data}")
+    words = f"{answers.leading_question(leading.tables)} Read from {leading.named}."
+    paragraphs = [said("**Answer.**", words)]
+    if sized is not None and (equal := budgets(sized.tables, equal_alone=True)):
+        place = "" if sized is leading else f" Read from {sized.named}."
+        paragraphs.append(said("*Does it beat a ResNet that costs as much?*", equal + place))
+    paragraphs.append(said("*Is it the paper's network?*", answers_on_runs.model(leading.tables)))
+    return Markdown("\n\n".join(one.data for one in paragraphs))
 
 
 def twins(found: Sequence[Study]) -> Markdown:

@@ -86,7 +86,11 @@ def lead(tables: Tables) -> PeopleTable:
     for row in chosen.itertuples():
         one = found[row.measure]
         means = (number(row.baseline_value), number(row.baseline_value + row.difference))
-        sure = ("", "") if one.outcome is Outcome.FEW else (f"{one.p:.3f}", number(one.detectable))
+        sure = (
+            ("", "")
+            if one.outcome is Outcome.FEW
+            else (f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001", number(one.detectable))
+        )
         rows.append((style.measure_name(row.measure), str(one.seeds), *means, one.text(), *sure))
     columns = ("Measure", "Seeds of each", "Full network, %", "ResNet alone, %", "Full network ahead, points")
     caption = "The hybrid beside its own backbone; intervals with trainings and images drawn"

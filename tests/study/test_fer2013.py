@@ -131,12 +131,15 @@ def test_the_answer_is_yes_no_or_that_it_cannot_be_told(tmp_path: Path, lead: st
 @pytest.mark.parametrize(("effect", "said"), [(BETTER, "yes, by"), (WORSE, "no, it is worse"), (OPEN, "it cannot be")])
 def test_equal_cost_is_part_of_the_answer_where_it_was_tried(tmp_path: Path, effect: Effect, said: str) -> None:
     both = [compared("backbone", BETTER, BETTER, BETTER), compared("backbone_x2", effect, effect, effect)]
+    both.append(compared("backbone_x3", WORSE, WORSE, WORSE))
     found = only(tmp_path, ablation=pd.concat(both, ignore_index=True))
     text = fer2013.answer(found).data
     assert text.startswith("**Answer.** Yes, by every measure.")
-    assert re.search(rf"beside the ResNet alone, twice as wide \(.*?\): {said}", text)
+    assert re.search(rf"At equal operations, beside the ResNet alone, twice as wide \(.*?\): {said}", text)
+    assert "3 × as wide" not in text
     budgets = fer2013.read(found, "budgets")
     assert said in budgets.answer.data
+    assert "3 × as wide" in budgets.answer.data
     assert budgets.figure is not None
 
 
@@ -161,12 +164,31 @@ def test_a_part_adds_loses_or_nothing_is_told(tmp_path: Path, effect: Effect, sa
 def test_a_sign_that_does_not_outlast_correction_is_no_title() -> None:
     proven, sign = (compared("no_moe", BETTER, OPEN, OPEN, p_crossed_holm=p) for p in (0.001, 0.2))
     titles = []
-    for table in (proven, sign):
+    for table in (proven, sign, compared("no_moe", WORSE, OPEN, OPEN)):
         drawn = pictures.variants({"ablation": table}, ["no_moe"])
         assert drawn is not None
         titles.append(drawn.ax.get_title(loc="left"))
-    assert titles == ["More accurate than: without mixtures", "No variant is clearly less accurate than the whole"]
+    assert titles == [
+        "More accurate than: without mixtures",
+        "No variant is clearly less accurate than the whole",
+        "Less accurate than: without mixtures",
+    ]
     assert pictures.variants({"ablation": proven}, ["no_cnn1"]) is None
+
+
+@pytest.mark.parametrize(
+    ("effects", "said"),
+    [
+        ((BETTER, BETTER, OPEN), "The hybrid beats its backbone in accuracy and balanced accuracy"),
+        ((OPEN, OPEN, WORSE), "The backbone alone beats the hybrid in macro-F1"),
+        ((BETTER, OPEN, WORSE), "The hybrid beats its backbone in accuracy and is beaten in macro-F1"),
+        ((OPEN, OPEN, OPEN), "Hybrid or backbone: these trainings cannot tell"),
+    ],
+)
+def test_the_title_of_the_leading_figure_names_the_measures(effects: tuple[Effect, ...], said: str) -> None:
+    drawn = pictures.lead({"ablation": compared("backbone", *effects)})
+    assert drawn is not None
+    assert " ".join(drawn.ax.get_title(loc="left").split()) == said
 
 
 def recalled(effects: Mapping[str, Effect]) -> pd.DataFrame:
