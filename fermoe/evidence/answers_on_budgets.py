@@ -50,8 +50,7 @@ def budgets(tables: Tables, equal_alone: bool = False) -> str:
     model = str(accuracy["model"].iloc[0])
     for variant in variants("budget"):
         rows = comparison(tables, "variant", "full", variant)
-        equal = variant in equal_operations(model)
-        if len(rows) and (equal or not equal_alone):
+        if len(rows) and ((equal := variant in equal_operations(model)) or not equal_alone):
             found = findings(rows, -1)
             first = next(iter(found.values()))
             verdict = lead(found)
