@@ -2,8 +2,9 @@
 
 python -m tests.check_notebooks [NOTEBOOK …]   from the root of a checkout
 
-The notebooks see a results folder made for this check: the tables and the packed runs of the quick study as the
-repository keeps them. What a study has left in results/ since changes nothing here, and nothing is written there.
+The notebooks see a results folder made for this check: the tables of every study, and the packed runs of the quick
+study and of those of FER-2013, as the repository keeps them. What a study has left in results/ since changes nothing
+here, and nothing is written there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT = ("results/quick/tables", "results/quick/runs.tar.xz")
+KEPT = ("results/quick/runs.tar.xz", "results/fer2013*/runs*.tar.xz", "results/*/tables/*.csv")
 LIMIT = 120  # seconds a cell may take; on two busy cores none takes half of it
 
 
 def committed_results(folder: Path) -> Path:
-    """Copy what the repository keeps of the quick study into `folder`; returns the folder of results.
+    """Copy what the repository keeps of its studies into `folder`; returns the folder of results.
 
     As committed, where git knows: a study that ran here since has written its own tables, on its own processor.
     """
@@ -33,8 +34,10 @@ def committed_results(folder: Path) -> Path:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
             content.extractall(folder)
     else:
-        shutil.copytree(ROOT / KEPT[0], folder / KEPT[0])
-        shutil.copy(ROOT / KEPT[1], folder / KEPT[1])
+        for path in (found for pattern in KEPT for found in ROOT.glob(pattern)):
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
     return folder / "results"
 
 

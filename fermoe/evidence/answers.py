@@ -114,15 +114,19 @@ _PARTS_SAID = {
 }
 
 
-def parts(tables: Tables) -> str:
-    """08: which parts carry the accuracy?"""
+def each_part(tables: Tables) -> str:
+    """What is each part of the hybrid worth in accuracy? Nothing where no network lacks one."""
     found = []
     for variant, (part, _) in PARTS.items():
         mine = findings(comparison(tables, "variant", "full", variant), -1).get("accuracy")
         if mine is not None:
             found.append((mine.outcome, f"{part.partition(',')[0]} ({mine.text()} points)"))
-    said = f"Of the parts: {grouped(found, _PARTS_SAID)}." if found else ""
-    return " ".join(filter(None, [leading_question(tables), budgets(tables), said]))
+    return f"Of the parts: {grouped(found, _PARTS_SAID)}." if found else ""
+
+
+def parts(tables: Tables) -> str:
+    """08: which parts carry the accuracy?"""
+    return " ".join(filter(None, [leading_question(tables), budgets(tables), each_part(tables)]))
 
 
 def cropping(tables: Tables) -> str:
@@ -376,6 +380,7 @@ TOUCHES = {
     "07_expert_utilization": ("C9",),
     "08_ablations": ("C9", "C10"),
     "09_robustness": ("C7",),
+    "11_fer2013": ("C4", "C6", "C7", "C9", "C10"),
 }
 """The claims that a notebook's answer bears on."""
 

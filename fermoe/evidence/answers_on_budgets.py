@@ -38,8 +38,8 @@ def equal_operations(model: str) -> list[str]:
     return [name for name in ("backbone", *variants("budget")) if abs(_costs(model)[name][0] - 1) <= EQUAL_WITHIN]
 
 
-def budgets(tables: Tables) -> str:
-    """Does the hybrid beat a ResNet that costs as much?
+def budgets(tables: Tables, equal_alone: bool = False) -> str:
+    """Does the hybrid beat a ResNet that costs as much? `equal_alone`: nothing of ResNets that cost more or less.
 
     Each ResNet of another width or depth that the study trained is named with its cost. Operations and parameters
     follow from the network; how long trainings took depends on the machine and stands in notebook 08.
@@ -50,9 +50,9 @@ def budgets(tables: Tables) -> str:
     model = str(accuracy["model"].iloc[0])
     for variant in variants("budget"):
         rows = comparison(tables, "variant", "full", variant)
-        if len(rows):
+        if len(rows) and ((equal := variant in equal_operations(model)) or not equal_alone):
             found = findings(rows, -1)
-            first, equal = next(iter(found.values())), variant in equal_operations(model)
+            first = next(iter(found.values()))
             verdict = lead(found)
             start = "At equal operations" if equal else "Otherwise sized"
             text = f"{start}, beside the {VARIANTS[variant].title} ({budget(model, variant)}; {size(first)}): "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fermoe.data.audit import DatasetReport
-from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, share, signed
+from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, share, signed, span
 
 
 def spread(by_seed: pd.DataFrame, what: str = "accuracy") -> str:
@@ -33,6 +33,40 @@ def by_class(found: dict[str, Finding], first: str, second: str) -> str:
     signs = [name for name, one in found.items() if one.outcome in (Outcome.SIGN_BETTER, Outcome.SIGN_WORSE)]
     more = f"; signs for {listed(signs)} do not outlast correction" if signs else ""
     return f"{first} or {second}: for no class a difference can be told{more}"
+
+
+def augmentation(found: Sequence[Mapping[str, Finding]]) -> str:
+    """11: in how many comparisons augmentation helps and harms; `found` holds findings by measure."""
+    outcomes = [one.outcome for each in found for one in each.values()]
+    better, worse = (outcomes.count(outcome) for outcome in (Outcome.BETTER, Outcome.WORSE))
+    many = counted(len(outcomes), "comparison")
+    return f"Augmentation is clearly better in {better} of {many}, clearly worse in {worse}"
+
+
+def leaks(found: Mapping[str, Finding]) -> str:
+    """11: what leaked test images add, by network and setting: the least and the most of the means."""
+    values = [one.value for one in found.values()]
+    clear = sum(one.outcome is Outcome.BETTER for one in found.values())
+    many = counted(len(found), "network and setting", "networks and settings")
+    return f"Identical twins add {span(values)} points to accuracy, clearly so in {clear} of {many}"
+
+
+def selection(found: Sequence[Finding]) -> str:
+    """11: what choosing the epoch on the test set adds: the least and the most of some estimates."""
+    clear = sum(one.outcome is Outcome.BETTER for one in found)
+    return (
+        f"Choosing the epoch on the test set adds {span([one.value for one in found], digits=2)} points, clearly so in "
+        f"{clear} of {counted(len(found), 'estimate')}"
+    )
+
+
+def furthest(ours: pd.DataFrame, theirs: pd.DataFrame) -> str:
+    """11: the cell in which two confusion matrices of the same labels differ most, as shares of the true class."""
+    first, second = (one.div(one.sum(axis=1).replace(0, np.nan), axis=0) for one in (ours, theirs))
+    off = (first - second).stack()
+    true, taken = off.abs().idxmax()
+    what = f"{true} recognised" if true == taken else f"{true} taken for {taken}"
+    return f"Furthest from the paper's: {what}, {signed(off[true, taken], 100, 0)} points"
 
 
 def cost(table: pd.DataFrame) -> str:

@@ -43,6 +43,8 @@ HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 LINES = ("-", "--", "-.", ":")
 SHARP = 2
 """Dots of a saved figure for each of a screen's."""
+TALLEST = 0.8
+"""Inches that the marks of one row of a forest take at most."""
 STEP = 1.06
 """From one tile to the next: a tile has the side 1. Column x and row y of a sheet begin at (x · STEP, y · STEP)."""
 
@@ -265,7 +267,7 @@ def forest(
     height, step = heights(data, row, series)
     names = in_order(data, row)[row].astype(str).unique()
     width = 5.2 + 0.08 * max(map(len, names), default=0) + (2 if series else 0)
-    ax = axes_or_new(ax, (width, max(2.4, 1.4 + len(names) * (0.24 + 0.08 / step))))
+    ax = axes_or_new(ax, (width, max(2.4, 1.4 + len(names) * (0.24 + min(TALLEST, 0.08 / step)))))
     if reference is not None:
         ax.axvline(reference[0], label=reference[1] or None, color="black", linestyle="--", linewidth=1.2)
     coloured = series or [name for name in (row,) if NAMES.get(name) is VARIANT_NAMES]

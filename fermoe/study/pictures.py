@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fermoe.evidence.findings import Outcome, counted, dataset_title, over_seeds, rows_of
+from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, over_seeds, rows_of
 from fermoe.metrics import MEASURES
 from fermoe.paper import published
 from fermoe.paper.verdicts import Tables
@@ -28,7 +28,7 @@ from fermoe.plots.crops import plot_rates
 from fermoe.plots.imbalance import plot_gaps
 from fermoe.plots.show import Drawn
 from fermoe.plots.training import plot_history
-from fermoe.study.tables_for_people import Compared, advantages, comparisons, in_order, input_name, lost
+from fermoe.study.tables_for_people import advantages, comparisons, in_order, input_name, lost
 
 WIDEST = 62
 """Letters in a line of a title or of an axis's name."""
@@ -100,20 +100,29 @@ def lead(tables: Tables) -> Drawn | None:
         return None
     data, first = advantages(found), found[0]
     measures = first.findings
-    better = [style.measure_name(name) for name, f in measures.items() if f.outcome is Outcome.BETTER]
-    title = f"The hybrid beats its backbone in {' and '.join(better)}" if better else _undecided(first)
+    title = _who_leads(measures)
     x = "Hybrid − backbone (points, 95 % over trainings and images); right: the hybrid is better"
     count = next(iter(measures.values())).seeds
     ax = plot_advantages(data, None, _titled(title), "measure", "setting", x, f"Measure ({counted(count, 'seed')})")
     return Drawn(ax, _sentence(data, "The hybrid's advantage over its backbone, by measure and setting"))
 
 
-def _undecided(first: Compared) -> str:
-    outcomes = {finding.outcome for finding in first.findings.values()}
-    if outcomes & {Outcome.SIGN_BETTER, Outcome.SIGN_WORSE}:
+def _who_leads(found: Mapping[str, Finding]) -> str:
+    """The leading question's answer by measure, in a title."""
+    better, worse = (
+        listed([style.measure_name(name) for name, one in found.items() if one.outcome is outcome])
+        for outcome in (Outcome.BETTER, Outcome.WORSE)
+    )
+    if better and worse:
+        return f"The hybrid beats its backbone in {better} and is beaten in {worse}"
+    if better or worse:
+        return (
+            f"The hybrid beats its backbone in {better}"
+            if better
+            else f"The backbone alone beats the hybrid in {worse}"
+        )
+    if {one.outcome for one in found.values()} & {Outcome.SIGN_BETTER, Outcome.SIGN_WORSE}:
         return "Hybrid or backbone: a sign, but no proof"
-    if outcomes & {Outcome.WORSE}:
-        return "The backbone alone beats the hybrid"
     return "Hybrid or backbone: these trainings cannot tell"
 
 
@@ -231,16 +240,22 @@ def gates(tables: Tables) -> Drawn | None:
     return Drawn(ax, _sentence(data, "Accuracy lost when images get each other's gates, by network and mixture"))
 
 
-def variants(tables: Tables) -> Drawn | None:
-    """08: the full network beside what lacks a part."""
-    found = comparisons(tables, ("variant",))
+def variants(tables: Tables, chosen: Collection[str] = ()) -> Drawn | None:
+    """08: the full network beside what lacks a part; only beside the `chosen` variants where any are named."""
+    names = {style.variant_name(variant) for variant in chosen}
+    found = [one for one in comparisons(tables, ("variant",)) if not names or one.second in names]
     if not found:
         return None
     first = found[0].setting
-    data = advantages([one for one in found if one.setting == first])
-    accuracy = data[data["measure"] == next(iter(MEASURES))]
-    clear = accuracy.loc[accuracy["low"] > 0, "second"].tolist()
-    title = f"More accurate than: {', '.join(clear)}" if clear else "No variant is clearly less accurate than the whole"
+    shown = [one for one in found if one.setting == first]
+    data = advantages(shown)
+    outcomes = {one.second: one.findings[next(iter(MEASURES))].outcome for one in shown}
+    more, less = (
+        [name for name, outcome in outcomes.items() if outcome is side] for side in (Outcome.BETTER, Outcome.WORSE)
+    )
+    said = [f"More accurate than: {', '.join(more)}"] if more else []
+    said += [f"{'less' if more else 'Less'} accurate than: {', '.join(less)}"] if less else []
+    title = "; ".join(said) or "No variant is clearly less accurate than the whole"
     x = "Full network − variant (points, 95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "second", "measure", x, f"Variant ({first})")
     return Drawn(ax, _sentence(data, "The full network's advantage over each variant, by measure"))

@@ -24,7 +24,12 @@ MARKUP = str.maketrans({"<": "&lt;", "*": "\\*", "`": "\\`", "_": "\\_", "~": "\
 
 def answer(tables: Tables, notebook: str) -> Markdown:
     """What the study's tables answer to the notebook's question."""
-    return Markdown(f"**Answer.** {_text(answers.NOTEBOOKS[notebook](tables))}")
+    return said("**Answer.**", answers.NOTEBOOKS[notebook](tables))
+
+
+def said(begin: str, words: str) -> Markdown:
+    """Words that Markdown shows as they are written, behind a beginning that is Markdown itself."""
+    return Markdown(f"{begin} {_text(words)}")
 
 
 def answers_to_questions(tables: Tables) -> Markdown:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 
+from fermoe.evidence.ablation import seed_table
+from fermoe.evidence.answers_on_the_lead import compared_runs, pairs_ahead
+from fermoe.evidence.confusions import published_recalls
 from fermoe.evidence.crops import quality_summary
-from fermoe.evidence.findings import AXES, COMPARED, Finding, comparison, findings, rows_of, share
+from fermoe.evidence.findings import AXES, COMPARED, Finding, Outcome, comparison, findings, rows_of, share
+from fermoe.paper import published
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
-from fermoe.study.tables_for_people import PeopleTable, in_order, input_name, mean, number
+from fermoe.study.tables_for_people import (
+    Compared,
+    PeopleTable,
+    comparison_table,
+    comparisons,
+    in_order,
+    input_name,
+    mean,
+    number,
+)
 
 
-def recalls(tables: Tables) -> dict[str, Finding]:
-    """What the full network's recall is ahead of its backbone's, by class in the classes' order."""
+def _recall_rows(tables: Tables) -> pd.DataFrame:
+    """The rows of ablation.csv with the recalls of full network and backbone, `label` in the classes' order."""
     table = rows_of(tables, "ablation", *COMPARED)
     chosen = comparison(tables, "variant", "full", "backbone")
     if chosen.empty:
-        return {}
+        return chosen.assign(label="")
     first = chosen.iloc[0]
     for axis in (*(axis for axis in AXES if axis != "variant"), "baseline", "alternative", "contrast"):
         table = table[table[axis] == first[axis]]
     table = table[table["measure"].str.startswith("recall_")]
     table = table.assign(label=table["measure"].str.removeprefix("recall_").map(style.class_name))
-    found = {}
-    for row in style.in_order(table, "label").itertuples():
+    return style.in_order(table, "label")
+
+
+def recalls(tables: Tables) -> dict[str, Finding]:
+    """What the full network's recall is ahead of its backbone's, by class in the classes' order."""
+    found, table = {}, _recall_rows(tables)
+    for row in table.itertuples():
         one = pd.DataFrame([table.loc[row.Index]]).assign(measure="accuracy")
         found[str(row.label)] = findings(one, -1)["accuracy"]
     return found
@@ -36,6 +54,102 @@ def by_class(found: dict[str, Finding]) -> pd.DataFrame:
     """Findings by class for `plots.ablation.plot_advantages`: label, advantage, low, high."""
     rows = [(label, one.value, one.low, one.high) for label, one in found.items()]
     return pd.DataFrame(rows, columns=["label", "advantage", "low", "high"])
+
+
+def classes(tables: Tables) -> PeopleTable:
+    """11: recall by class of the full network and its backbone, and the paper's where it published this dataset's."""
+    found, table, rows = recalls(tables), _recall_rows(tables), []
+    theirs = published_recalls()
+    title = published.TITLES.get(str(table["dataset"].iloc[0])) if len(table) else None
+    paper = theirs[theirs["source"] == title]
+    of = paper.assign(label=paper["label"].map(style.class_name)).set_index("label")
+    for row in table.itertuples():
+        means = (number(row.baseline_value), number(row.baseline_value + row.difference))
+        known = (f"{of.at[row.label, 'images']:,}", number(of.at[row.label, "recall"])) if row.label in of.index else ()
+        rows.append((str(row.label), *means, found[str(row.label)].text(), *(known or ("", ""))))
+    columns = (
+        "Class",
+        "Full network, %",
+        "ResNet alone, %",
+        "Full network ahead, points",
+        "Test images",
+        "The paper's, %",
+    )
+    caption = "Recall by class, means over seeds; intervals with trainings and images drawn"
+    return PeopleTable(caption, columns, rows, "ablation.csv")
+
+
+def lead(tables: Tables) -> PeopleTable:
+    """11: the full network beside its backbone by the three measures, and how sure that is."""
+    chosen, rows = comparison(tables, "variant", "full", "backbone"), []
+    found = findings(chosen, -1)
+    for row in chosen.itertuples():
+        one = found[row.measure]
+        means = (number(row.baseline_value), number(row.baseline_value + row.difference))
+        sure = (
+            ("", "")
+            if one.outcome is Outcome.FEW
+            else (f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001", number(one.detectable))
+        )
+        rows.append((style.measure_name(row.measure), str(one.seeds), *means, one.text(), *sure))
+    columns = ("Measure", "Seeds of each", "Full network, %", "ResNet alone, %", "Full network ahead, points")
+    caption = "The hybrid beside its own backbone; intervals with trainings and images drawn"
+    more = ("p, corrected", "Found from, points")
+    return PeopleTable(caption, (*columns, *more), rows, "ablation.csv")
+
+
+def single_trainings(tables: Tables) -> PeopleTable:
+    """11: how far seeds move each network, and in how many pairs of trainings the full network is ahead of it."""
+    compared, rows = compared_runs(tables), []
+    by_seed = {measure: seed_table(compared, measure) for measure in style.MEASURE_NAMES} if len(compared) else {}
+    for variant in by_seed.get("accuracy", pd.DataFrame()):
+        values = by_seed["accuracy"][variant].dropna()
+        ends = f"{number(values.min())} to {number(values.max())}"
+        asked = variant != "full" and "full" in by_seed["accuracy"]
+        ahead = ["{} of {}".format(*pairs_ahead(table, variant)) if asked else "" for table in by_seed.values()]
+        rows.append((style.variant_name(variant), str(len(values)), mean(values), ends, *ahead))
+    columns = (
+        "Network",
+        "Seeds",
+        "Accuracy, %",
+        "Lowest to highest",
+        *(f"Full ahead in {name}" for name in style.MEASURE_NAMES.values()),
+    )
+    caption = "One network's trainings, and pairs of one training of each in which the full network is ahead"
+    return PeopleTable(caption, columns, rows, "accuracy.csv")
+
+
+def confused_pairs(pairs: pd.DataFrame, paper: pd.DataFrame) -> PeopleTable:
+    """11: which class is taken for which; `pairs` is of `confusions.confused_pairs`, `paper` the published counts."""
+    rows = []
+    for row in pairs.itertuples():
+        theirs = paper.at[row.true, row.predicted] / paper.loc[row.true].sum()
+        rows.append((row.true, row.predicted, share(row.share, row.low, row.high), share(theirs)))
+    columns = ("True class", "Taken for", "Of its images, mean over seeds", "In the paper's matrix")
+    return PeopleTable("What is taken for what most often", columns, rows)
+
+
+def chosen_variants(tables: Tables, chosen: Collection[str]) -> PeopleTable:
+    """11: the full network beside some of its variants."""
+    names = {style.variant_name(variant) for variant in chosen}
+    found = [one for one in comparisons(tables, ("variant",)) if one.second in names]
+    return comparison_table(found, "The full network beside other networks; positive: the full network is better")
+
+
+def augmentation(tables: Tables) -> PeopleTable:
+    """11: what augmentation changes, by network."""
+    rows = []
+    for one in augmentations(tables):
+        cells = [one.findings[name].text() if name in one.findings else "" for name in style.MEASURE_NAMES]
+        rows.append((one.setting, str(next(iter(one.findings.values())).seeds), *cells))
+    heads = [f"{name[0].upper()}{name[1:]}, points" for name in style.MEASURE_NAMES.values()]
+    caption = "With augmentation − without it, in the same colours; positive: augmentation is better"
+    return PeopleTable(caption, ("Protocol and network", "Seeds", *heads), rows, "ablation.csv")
+
+
+def augmentations(tables: Tables) -> list[Compared]:
+    """The comparisons of trainings with and without augmentation, in the same colours."""
+    return [one for one in comparisons(tables, ("pipeline",)) if one.first.startswith(f"{one.second}, ")]
 
 
 def means(summary: pd.DataFrame) -> PeopleTable:

@@ -126,3 +126,33 @@ def test_a_loss_that_rises_again_names_its_lowest_epoch() -> None:
     history = pd.DataFrame({"epoch": [1, 2, 3], "val_loss": [1.0, 0.5, 0.7]})
     assert messages.loss(history) == "The validation loss is lowest in epoch 2 of 3"
     assert messages.loss(history.head(2)) == "The validation loss still falls in the last epoch"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [((UP, UP), "better in 2 of 2"), ((DOWN, OPEN), "worse in 1"), ((OPEN, SIGN), "better in 0 of 2")],
+)
+def test_augmentation_is_counted_where_it_is_clear(found: tuple[Finding, Finding], said: str) -> None:
+    title = messages.augmentation([{"accuracy": one} for one in found])
+    assert title.startswith("Augmentation is clearly")
+    assert said in title
+
+
+def test_what_leaks_and_selection_add_is_the_range_of_the_means() -> None:
+    assert messages.leaks({"a": UP, "b": OPEN}) == (
+        "Identical twins add +1.0 to +4.0 points to accuracy, clearly so in 1 of 2 networks and settings"
+    )
+    assert "add −4.0 points" in messages.leaks({"a": DOWN})
+    assert "clearly so in 0 of 1 network and setting" in messages.leaks({"a": DOWN})
+    assert messages.selection([UP, OPEN, DOWN]) == (
+        "Choosing the epoch on the test set adds −4.00 to +4.00 points, clearly so in 1 of 3 estimates"
+    )
+
+
+def test_the_cell_furthest_from_the_papers_is_named_with_its_sign() -> None:
+    names = ["fear", "sad", "happy"]
+    paper = pd.DataFrame([[50, 40, 10], [10, 80, 10], [0, 0, 100]], names, names)
+    more = pd.DataFrame([[50, 40, 10], [80, 130, 0], [0, 0, 10]], names, names)  # 38, 62 and 0 % of sad
+    assert messages.furthest(more, paper) == "Furthest from the paper's: sad taken for fear, +28 points"
+    missed = pd.DataFrame([[50, 40, 10], [10, 80, 10], [20, 25, 55]], names, names)
+    assert messages.furthest(missed, paper) == "Furthest from the paper's: happy recognised, −45 points"

@@ -14,7 +14,7 @@ import pytest
 
 from fermoe.evidence import answers
 from fermoe.files import notebooks_dir, results_dir
-from fermoe.study import tables_for_people, tables_of_claims
+from fermoe.study import fer2013, tables_for_people, tables_of_claims
 from fermoe.study.reading import answer, printed, what_follows
 from fermoe.study.tables import read_tables
 from tests.check_notebooks import KEPT, ROOT, committed_results
@@ -22,6 +22,7 @@ from tests.check_notebooks import KEPT, ROOT, committed_results
 QUICK = results_dir() / "quick"
 ASKED = [name for name in answers.NOTEBOOKS if name not in ("01_data", "03_model", "04_training")]
 """Notebooks whose answer comes from a study's tables; the others ask data, network and one training themselves."""
+ANSWERING = [*answers.NOTEBOOKS, fer2013.NOTEBOOK]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_stored_answer_is_what_the_kept_tables_answer(name: str, tables) -> No
         assert said[-1] == what_follows(tables, name).data
 
 
-@pytest.mark.parametrize("name", answers.NOTEBOOKS)
+@pytest.mark.parametrize("name", ANSWERING)
 def test_a_notebook_opens_with_its_question_and_its_answer_and_checks_what_it_quotes(name: str) -> None:
     cells = notebook(name).cells
     assert "**" in cells[0].source
@@ -60,7 +61,7 @@ def test_a_notebook_opens_with_its_question_and_its_answer_and_checks_what_it_qu
     assert "if figures" not in source
 
 
-@pytest.mark.parametrize("name", answers.NOTEBOOKS)
+@pytest.mark.parametrize("name", ANSWERING)
 def test_figures_have_a_sentence_and_tables_need_no_style_sheet(name: str) -> None:
     found = [output for cell in notebook(name).cells for output in cell.get("outputs", [])]
     pictures = [output for output in found if "image/png" in output.get("data", {})]
@@ -123,10 +124,25 @@ def test_numbers_of_a_stored_table_are_those_of_its_csv(tables) -> None:
     )
 
 
-def test_the_check_of_the_notebooks_sees_the_kept_tables_and_pack_alone(tmp_path: Path) -> None:
+def test_what_notebook_11_says_of_real_faces_is_what_the_kept_studies_answer(tmp_path: Path) -> None:
+    found = fer2013.studies(results=committed_results(tmp_path))
+    said, pages = outputs(fer2013.NOTEBOOK, "text/markdown"), outputs(fer2013.NOTEBOOK, "text/html")
+    assert said[0] == fer2013.answer(found).data
+    assert said[-1] == fer2013.follows(found).data
+    assert fer2013.twins(found).data in said
+    for name in fer2013.QUESTIONS:
+        reading = fer2013.read(found, name)
+        assert reading.answer.data in said
+        assert reading.table is None or reading.table.data in pages
+
+
+def test_the_check_of_the_notebooks_sees_kept_tables_and_packs_alone(tmp_path: Path) -> None:
     results = committed_results(tmp_path)
+    files = [path.relative_to(results) for path in results.rglob("*") if path.is_file()]
+    assert all(path.parts[1] == "tables" or re.fullmatch(r"runs.*\.tar\.xz", path.parts[1]) for path in files)
     assert sorted(path.name for path in (results / "quick").iterdir()) == ["runs.tar.xz", "tables"]
-    assert (results / "quick" / "runs.tar.xz").stat().st_size == (ROOT / KEPT[1]).stat().st_size
+    assert (results / "quick" / "runs.tar.xz").stat().st_size == (ROOT / KEPT[0]).stat().st_size
+    assert (results / fer2013.studies(results=results)[0].folder.name / "runs.tar.xz").is_file()
     code = "from fermoe.files import results_dir; print(results_dir())"
     environment = {**os.environ, "FERMOE_RESULTS": str(results)}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
