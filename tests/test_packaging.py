@@ -76,11 +76,11 @@ def test_the_citation_names_the_version() -> None:
     assert "2510.13493" in str(citation["references"])
 
 
-def test_no_file_of_the_project_is_larger_than_two_megabytes() -> None:
+def test_no_file_of_the_project_is_larger_than_two_and_a_half_megabytes() -> None:
     for folder in ("fermoe", "notebooks", "tests"):
         for path in Path(ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                assert path.stat().st_size < 2_000_000, path
+                assert path.stat().st_size < 2_500_000, path
 
 
 @pytest.mark.parametrize("name", sorted(fermoe.__all__))
