@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-
 from fermoe.evidence.findings import by_measures, comparison, could_see, findings, lead, rows_of, size
-from fermoe.network.cost import variant_costs
+from fermoe.network.cost import variant_cost
 from fermoe.network.variants import VARIANTS, variants
 from fermoe.paper.verdicts import Tables
 
@@ -13,19 +11,15 @@ EQUAL_WITHIN = 0.1
 """A tenth more or less is the same budget."""
 
 
-@functools.cache
-def _costs(model: str) -> dict[str, tuple[float, float]]:
-    table = variant_costs(model).set_index("variant")
-    whole = table.loc["full"]
-    return {
-        str(name): (row["mmac"] / whole["mmac"], row["parameters"] / whole["parameters"])
-        for name, row in table.iterrows()
-    }
+def _beside_full(model: str, variant: str) -> tuple[float, float]:
+    """A variant's operations and parameters as multiples of the whole network's."""
+    mine, whole = variant_cost(model, variant), variant_cost(model)
+    return mine.mmac / whole.mmac, mine.parameters / whole.parameters
 
 
 def budget(model: str, variant: str) -> str:
     """What a variant costs beside the whole network: "95 % of its operations, 2.6 times its parameters", say."""
-    operations, parameters = _costs(model)[variant]
+    operations, parameters = _beside_full(model, variant)
     return f"{_times(operations)} its operations, {_times(parameters)} its parameters"
 
 
@@ -35,7 +29,7 @@ def _times(ratio: float) -> str:
 
 def equal_operations(model: str) -> list[str]:
     """The ResNets whose operations are those of the whole network, within a tenth."""
-    return [name for name in ("backbone", *variants("budget")) if abs(_costs(model)[name][0] - 1) <= EQUAL_WITHIN]
+    return [name for name in ("backbone", *variants("budget")) if abs(_beside_full(model, name)[0] - 1) <= EQUAL_WITHIN]
 
 
 def budgets(tables: Tables, equal_alone: bool = False) -> str:

@@ -8,13 +8,14 @@ frequency domain is given by `fft_macs`.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -165,29 +166,35 @@ def compare_convolutions(
     return pd.DataFrame(rows)
 
 
+class Cost(NamedTuple):
+    """Parameters, and millions of multiply-accumulates for one image."""
+
+    parameters: int
+    mmac: float
+
+
+@functools.cache
+def variant_cost(size: str, variant: str = "full", num_classes: int = 7) -> Cost:
+    """What a variant costs in one of `SIZES`, counted once: a network takes a second to build."""
+    config = ModelConfig.named(size, num_classes, variant)
+    return Cost(parameter_counts(_on_meta(config))["total"], sum(block_macs(config).values()) / 1e6)
+
+
 def variant_costs(size: str, num_classes: int = 7) -> pd.DataFrame:
-    """Every variant in one of `SIZES`: variant, parameters, mmac (millions of multiply-accumulates for one image)."""
-    rows = []
-    for name in VARIANTS:
-        config = ModelConfig.named(size, num_classes, name)
-        parameters = parameter_counts(_on_meta(config))["total"]
-        rows.append({"variant": name, "parameters": parameters, "mmac": sum(block_macs(config).values()) / 1e6})
-    return pd.DataFrame(rows)
+    """Every variant in one of `SIZES`: variant, and the columns of `Cost`."""
+    costs = [variant_cost(size, name, num_classes) for name in VARIANTS]
+    return pd.DataFrame(costs, columns=Cost._fields).assign(variant=[*VARIANTS])[["variant", *Cost._fields]]
 
 
 def variant_table(num_classes: int = 7) -> pd.DataFrame:
-    """Every variant in every size: variant, what, parameters, gmac, miniature_parameters, miniature_mmac (millions).
+    """Every variant as the paper's network and as the miniature.
 
-    A size but the paper's own stands in front of its columns' names.
+    Columns: variant, what, parameters, gmac, miniature_parameters, miniature_mmac (millions).
     """
     table = pd.DataFrame([(name, variant.what) for name, variant in VARIANTS.items()], columns=["variant", "what"])
-    for size in SIZES:
-        costs = variant_costs(size, num_classes)
-        if size == "paper":
-            table = table.assign(parameters=costs["parameters"], gmac=costs["mmac"] / 1000)
-        else:
-            table = table.assign(**{f"{size}_{name}": costs[name] for name in ("parameters", "mmac")})
-    return table
+    paper, miniature = (variant_costs(size, num_classes) for size in ("paper", "miniature"))
+    table = table.assign(parameters=paper["parameters"], gmac=paper["mmac"] / 1000)
+    return table.assign(miniature_parameters=miniature["parameters"], miniature_mmac=miniature["mmac"])
 
 
 def shape_table(num_classes: int = 7) -> pd.DataFrame:

@@ -103,6 +103,21 @@ class ModelConfig:
         )
 
     @classmethod
+    def middle(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
+        """Between the miniature and `paper64`: a quarter of the channels and widths, half the ResNet's blocks."""
+        return cls(
+            num_classes=num_classes,
+            variant=variant,
+            image_size=64,
+            cnn1=ExtractorConfig(KERNELS_64[0], (2, 4, 8, 16, 32, 64)),
+            cnn2=ExtractorConfig(KERNELS_64[1], (4, 8, 12, 16, 48)),
+            resnet=ResNetConfig(depths=(2, 2, 3, 2), stem=16, widths=(16, 32, 64, 128)),
+            width=128,
+            block_dropout=0.07,
+            dropout=0.3,
+        )
+
+    @classmethod
     def paper64(cls, num_classes: int = 7, variant: str = "full") -> ModelConfig:
         """The paper's channels, depths, widths and experts exactly, for 64×64: only the kernels are scaled."""
         cnn1, cnn2 = (replace(cnn, kernels=kernels) for cnn, kernels in zip(PAPER_CNNS, KERNELS_64, strict=True))
@@ -129,9 +144,19 @@ class ModelConfig:
 SIZES: dict[str, Callable[[int, str], ModelConfig]] = {
     "paper": ModelConfig,
     "paper64": ModelConfig.paper64,
+    "middle": ModelConfig.middle,
     "miniature": ModelConfig.miniature,
     "first_miniature": ModelConfig.first_miniature,
 }
+
+SIZE_TITLES = {
+    "miniature": "miniature", "middle": "middle", "paper64": "paper64", "paper": "paper's",
+    "first_miniature": "first miniature",
+}  # fmt: skip
+"""What sentences call a size: the … network."""
+
+OTHER_PROPORTIONS = ("first_miniature",)
+"""The sizes whose extractors take more of the network than the paper's do: no smaller copies of it."""
 
 
 class DenseReLU(nn.Linear):

@@ -39,6 +39,41 @@ def plot_seeds(
     return ax
 
 
+def plot_sizes(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    title: str = "The hybrid's lead over its backbone by size",
+    x: str = "Multiply-adds of the whole network per image (millions)",
+    y: str = "Hybrid − backbone (points, 95 %)\nabove the line the hybrid is better",
+) -> Axes:
+    """The lead against the size of the network, one series per measure, side by side so that bars do not hide bars.
+
+    `table` is of `evidence.sizes.sizes_table`. Sizes with other proportions than the paper's network have hollow marks
+    and are not joined.
+    """
+    ax = style.axes_or_new(ax, (8.2, 4.4))
+    ax.axhline(0, color="black", linestyle="--", linewidth=1.2)
+    ax.set_xscale("log")
+    for place, (measure, rows) in enumerate(table.groupby("measure", sort=False)):
+        at, tone = rows["mmac"] * 1.08 ** (place - 1), style.colour(place)
+        bars = 100 * style.error_bars(rows["lead"], rows["low"], rows["high"])
+        copy = rows["smaller_copy"].to_numpy(bool)
+        if copy.sum() > 1:
+            ax.plot(at[copy], 100 * rows["lead"][copy], color=tone, lw=1, alpha=0.5, label="_joined")
+        for mine, fill in ((copy, tone), (~copy, "white")):
+            if mine.any():
+                look: dict[str, Any] = {"fmt": style.marker(place), "color": tone, "mfc": fill, "capsize": 3}
+                label = style.measure_name(str(measure)) if fill == tone else "_other proportions"
+                ax.errorbar(at[mine], 100 * rows["lead"][mine], yerr=bars[:, mine], label=label, **look)
+    first = table.drop_duplicates("model")
+    names = [f"{row.mmac:.0f}\n{style.size_name(row.model)}" for row in first.itertuples()]
+    ax.set_xticks(first["mmac"].to_list(), names)
+    ax.minorticks_off()
+    ax.margins(x=0.1)
+    style.legend_outside(ax)
+    return style.finish(ax, title, x, y)
+
+
 COSTS = {
     "mmac": "Multiply-adds per image (millions)",
     "ms_per_image": "Training time per image (ms, this study's machine)",

@@ -24,6 +24,7 @@ from PIL import Image
 
 from fermoe.data.datasets import Dataset
 from fermoe.errors import UserError
+from fermoe.network.model import SIZE_TITLES
 from fermoe.network.variants import VARIANTS
 
 COLOURS = {
@@ -73,7 +74,7 @@ MEASURE_NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy
 NAMES: dict[str, Mapping[str, str]] = {
     **dict.fromkeys(("variant", "baseline", "alternative"), VARIANT_NAMES),
     **{"branch": BRANCH_NAMES, "mixture": MIXTURE_NAMES, "protocol": PROTOCOL_NAMES},
-    "measure": MEASURE_NAMES,
+    **{"measure": MEASURE_NAMES, "model": SIZE_TITLES},
     **dict.fromkeys(("class", "label", "emotion", "true", "predicted"), CLASS_NAMES),
 }
 """By column of a table: what figures call its values, in the order in which they show them."""
@@ -88,6 +89,7 @@ branch_name = partial(_name, BRANCH_NAMES)
 mixture_name = partial(_name, MIXTURE_NAMES)
 measure_name = partial(_name, MEASURE_NAMES)
 protocol_name = partial(_name, PROTOCOL_NAMES)
+size_name = partial(_name, SIZE_TITLES)
 class_name = partial(_name, CLASS_NAMES)
 """What figures call a value; what has no name for people keeps its own."""
 

@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from fermoe.errors import UserError
-from fermoe.evidence import answers, answers_on_runs, answers_on_the_lead, confusions, messages
+from fermoe.evidence import answers, answers_on_runs, answers_on_the_lead, confusions, messages, sizes
 from fermoe.evidence.answers_on_budgets import budgets
 from fermoe.evidence.findings import counted, full_network, rows_of, share
 from fermoe.files import results_dir
@@ -259,6 +259,31 @@ def answer(found: Sequence[Study]) -> Markdown:
         paragraphs.append(said("*Does it beat a ResNet that costs as much?*", equal + place))
     paragraphs.append(said("*Is it the paper's network?*", answers_on_runs.model(leading.tables)))
     return Markdown("\n\n".join(one.data for one in paragraphs))
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """The leading question by the size of the network, read from every study; `compared` is of `sizes.sizes_table`."""
+
+    compared: pd.DataFrame
+
+    @property
+    def answer(self) -> Markdown:
+        words = sizes.sizes(self.compared) or f"No study of FER-2013 here has {QUESTIONS['lead'].needs}."
+        return said("**Every study.**", words)
+
+    @property
+    def table(self) -> HTML:
+        return printed(tables_in_notebooks.sizes(self.compared))
+
+    @property
+    def figure(self) -> Drawn | None:
+        return pictures_in_notebooks.sizes(self.compared)
+
+
+def by_size(found: Sequence[Study]) -> Sizes:
+    """Does the answer depend on how large the network is?"""
+    return Sizes(sizes.sizes_table({one.folder.name: one.tables for one in found}, DATASET))
 
 
 def twins(found: Sequence[Study]) -> Markdown:

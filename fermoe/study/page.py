@@ -18,6 +18,7 @@ from markupsafe import Markup
 from fermoe.errors import UserError
 from fermoe.evidence import answers, answers_on_runs
 from fermoe.evidence.findings import rows_of
+from fermoe.evidence.sizes import sizes_table
 from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
@@ -27,7 +28,8 @@ from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import TABLES, PeopleTable
 
-REPORT, INDEX, VERDICTS, LEAD = "report.html", "index.html", "verdicts.csv", "figures/lead.svg"
+REPORT, LEAD, INDEX = "report.html", "figures/lead.svg", "index.html"
+VERDICTS, SIZES = "verdicts.csv", "sizes.csv"
 TEMPLATES = Path(__file__).parent / "templates"
 
 TITLES = {
@@ -198,7 +200,7 @@ def write_report(folder: Path, title: str = "") -> Path:
 
 
 def write_index(results: Path | None = None) -> Sequence[Path]:
-    """Write the page over all studies and verdicts.csv; returns their paths.
+    """Write the page over all studies, verdicts.csv, and sizes.csv of the studies of FER-2013; returns their paths.
 
     Raises:
         UserError: there is no study with a table of claims.
@@ -209,8 +211,9 @@ def write_index(results: Path | None = None) -> Sequence[Path]:
         raise UserError("no study has a table of claims", where=results, fix="run one first: fermoe study quick")
     claims = verdicts.strongest(found)
     write_csv(results / VERDICTS, claims)
+    write_csv(results / SIZES, sizes_table(found))
     write_text(results / INDEX, index_page(found, claims, {name: study_title(results / name) for name in found}))
-    return results / INDEX, results / VERDICTS
+    return [results / name for name in (INDEX, VERDICTS, SIZES)]
 
 
 def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, str]) -> str:

@@ -8,8 +8,6 @@ from fermoe.evidence.findings import share
 from fermoe.plots import style
 from fermoe.study.tables_for_people import PeopleTable
 
-SIZES = {"paper": "the paper's", "paper64": "paper64", "miniature": "miniature", "first_miniature": "first miniature"}
-
 
 def blocks(table: pd.DataFrame) -> PeopleTable:
     """Parameters by block beside the published ones; `table` has the columns title, published, here."""
@@ -83,7 +81,7 @@ def variants(table: pd.DataFrame) -> PeopleTable:
 def shapes(table: pd.DataFrame) -> PeopleTable:
     """The full network in every size; `table` is of `cost.shape_table`."""
     rows = [tuple(map(str, row)) for row in table.itertuples(index=False)]
-    columns = ("Property", *(SIZES.get(name, name) for name in table.columns[1:]))
+    columns = ("Property", *(style.size_name(name) for name in table.columns[1:]))
     return PeopleTable("The sizes of the full network", columns, rows)
 
 
@@ -96,7 +94,7 @@ def shares(table: pd.DataFrame) -> PeopleTable:
             f"{share(of.at[s, 'operations'])}, {share(of.at[s, 'parameters'])}" if s in of.index else "" for s in sizes
         ]
         rows.append((str(block).replace("_", " "), *cells))
-    columns = ("Block", *(SIZES.get(size, size) for size in sizes))
+    columns = ("Block", *(style.size_name(size) for size in sizes))
     return PeopleTable("What each block takes of the network: operations, parameters", columns, rows)
 
 

@@ -100,7 +100,7 @@ def test_fft_macs_do_not_grow_with_the_kernels_area():
     assert cost.fft_macs(75, 3, 8, 224, batch=32) < large < cost.direct_macs(75, 3, 8, 224) / 100
 
 
-@pytest.mark.parametrize("size", ["paper64", "miniature"])
+@pytest.mark.parametrize("size", ["paper64", "middle", "miniature"])
 def test_no_extractor_takes_a_larger_share_of_a_scale_model_than_of_the_papers_network(size: str) -> None:
     shares = cost.share_table().set_index(["size", "block"])
     for block in ("cnn1", "cnn2"):
@@ -122,4 +122,4 @@ def test_variant_and_shape_tables():
     assert variants.at["full", "parameters"] == 35_931_871
     assert variants.at["full", "gmac"] == pytest.approx(sum(PAPER.values()) / 1e9)
     shapes = cost.shape_table().set_index("property")
-    assert shapes.loc["picture"].tolist() == ["224 × 224", "64 × 64", "64 × 64", "64 × 64"]
+    assert shapes.loc["picture"].tolist() == ["224 × 224", *["64 × 64"] * 4]

@@ -172,7 +172,7 @@ def test_a_variant_that_changes_no_known_field_is_refused(monkeypatch: pytest.Mo
 
 
 def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'huge'.*paper, paper64, miniature"):
+    with pytest.raises(UserError, match=r"'huge'.*paper, paper64, middle, miniature"):
         ModelConfig.named("huge", 7)
 
 

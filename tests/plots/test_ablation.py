@@ -45,10 +45,19 @@ def costs(variants=REVERSED):
     return table.assign(**ends)
 
 
+def by_size():
+    rows = [("miniature", True, 10.0), ("paper64", True, 400.0), ("first_miniature", False, 40.0)]
+    table = pd.DataFrame(rows, columns=["model", "smaller_copy", "mmac"])
+    table = pd.concat([table.assign(measure=measure) for measure in ("accuracy", "macro_f1")], ignore_index=True)
+    lead = np.linspace(-0.02, 0.03, len(table))
+    return table.assign(lead=lead, low=lead - 0.01, high=lead + 0.02)
+
+
 FIGURES = {
     "differences": lambda **k: ablation_plots.plot_advantages(differences(), row="variant", series=(), **k),
     "advantages": lambda **k: ablation_plots.plot_advantages(advantages(), **k),
     "seeds": lambda **k: ablation_plots.plot_seeds(seeds(), **k),
+    "sizes": lambda **k: ablation_plots.plot_sizes(by_size(), **k),
     "cost": lambda **k: ablation_plots.plot_cost(costs(), **k),
 }
 
@@ -118,3 +127,20 @@ def test_a_variant_looks_the_same_in_every_figure_whatever_else_is_drawn():
         ]
         expected = {style.variant_name(v): (style.variant_colour(v), style.variant_marker(v)) for v in variants}
         assert found == [expected] * 3
+
+
+def test_leads_stand_at_their_size_and_other_proportions_are_hollow_and_not_joined():
+    table = by_size()
+    ax = ablation_plots.plot_sizes(table)
+    assert {label.get_text() for label in ax.get_xticklabels()} == {
+        "10\nminiature", "400\npaper64", "40\nfirst miniature"
+    }  # fmt: skip
+    drawn = [container.lines[0] for container in ax.containers]
+    hollow = [line.get_markerfacecolor() == "white" for line in drawn]
+    heights = [value for line in drawn for value in line.get_ydata()]
+    assert sorted(heights) == pytest.approx(sorted(100 * table["lead"]))
+    assert sum(len(line.get_ydata()) for line, is_hollow in zip(drawn, hollow, strict=True) if is_hollow) == 2
+    joined = [line for line in ax.lines if line.get_label() == "_joined"]
+    assert [len(line.get_xdata()) for line in joined] == [2, 2]
+    for line in drawn:
+        assert all(min(abs(np.log(x / at)) for at in (10, 40, 400)) < 0.1 for x in line.get_xdata())

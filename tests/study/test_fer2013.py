@@ -210,6 +210,22 @@ def test_classes_are_won_lost_or_not_to_be_told(tmp_path: Path, effects: Mapping
     assert "They differ most for" in classes.answer.data
 
 
+def test_the_lead_by_size_reads_every_study(tmp_path: Path) -> None:
+    for name, model, effect in (("small", "miniature", WORSE), ("large", "paper64", BETTER)):
+        ablation = compared("backbone", effect, effect, effect)
+        kept(tmp_path, name, accuracy=accuracy(model=model), ablation=ablation)
+    found = fer2013.by_size(fer2013.studies(results=tmp_path))
+    assert "it depends on the size who is ahead" in found.answer.data
+    assert found.figure is not None
+    assert found.figure.ax.get_title(loc="left") == (
+        "In accuracy the hybrid is ahead in the paper64 network, behind in the miniature network"
+    )
+    assert [row[0] for row in tables_in_notebooks.sizes(found.compared).rows] == ["miniature", "paper64"]
+    nothing = fer2013.by_size([])
+    assert nothing.answer.data == f"**Every study.** No study of FER-2013 here has {fer2013.QUESTIONS['lead'].needs}."
+    assert nothing.figure is None
+
+
 def test_nothing_to_read_has_no_rows_and_no_figure() -> None:
     empty = fer2013.Study(Path("nowhere"), {})
     for question in fer2013.QUESTIONS.values():

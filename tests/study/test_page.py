@@ -16,7 +16,7 @@ from fermoe.cli import main
 from fermoe.errors import UserError
 from fermoe.files import results_dir
 from fermoe.study import tables_for_people, verdicts
-from fermoe.study.page import INDEX, REPORT, TITLES, VERDICTS, write_index, write_report
+from fermoe.study.page import INDEX, REPORT, SIZES, TITLES, VERDICTS, write_index, write_report
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 
@@ -149,7 +149,7 @@ def test_the_kept_index_says_what_the_kept_tables_say(tmp_path: Path) -> None:
         (tmp_path / folder.name / REPORT).touch()
     write_index(tmp_path)
     check((tmp_path / INDEX).read_text(), tmp_path)
-    for name in (INDEX, VERDICTS):
+    for name in (INDEX, VERDICTS, SIZES):
         assert (tmp_path / name).read_text() == (results_dir() / name).read_text(), "fermoe report makes it again"
 
 
@@ -188,7 +188,7 @@ def test_the_command_makes_one_report_or_the_page_over_all(tmp_path: Path, monke
     monkeypatch.setattr("fermoe.study.page.results_dir", lambda: tmp_path)
     assert CliRunner().invoke(main, ["report", str(folder)]).output == f"{folder / REPORT}\n"
     done = CliRunner().invoke(main, ["report"])
-    assert done.output == f"{tmp_path / INDEX}\n{tmp_path / VERDICTS}\n"
+    assert done.output == "".join(f"{tmp_path / name}\n" for name in (INDEX, VERDICTS, SIZES))
 
 
 def claims(verdict: str, reason: str, evidence: str = "ablation.csv (1 rows)") -> dict[str, pd.DataFrame]:

@@ -1,0 +1,104 @@
+"""Does the hybrid's lead over its backbone depend on how large the network is? The table results/sizes.csv.
+
+No study trains the paper's network without its weights and a GPU. What can be said of it is how the lead goes from one
+smaller copy to the next: this looks at several studies at once, each of one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from fermoe.evidence.answers_on_the_lead import STANDS
+from fermoe.evidence.findings import Finding, comparison, counted, findings, full_network, listed, rows_of, signed
+from fermoe.network.cost import variant_cost
+from fermoe.network.model import OTHER_PROPORTIONS, SIZE_TITLES, SIZES
+from fermoe.paper.part_rules import ALPHA, MEASURES
+from fermoe.paper.verdicts import Tables
+
+COLUMNS = (
+    "model", "smaller_copy", "parameters", "mmac", "backbone_mmac", "epochs", "measure", "seeds", "images", "full",
+    "lead", "low", "high", "p_crossed_holm", "p_equal", "study",
+)  # fmt: skip
+
+
+def sizes_table(studies: Mapping[str, Tables], dataset: str = "fer2013") -> pd.DataFrame:
+    """One row per size and measure, the smallest copy of the paper's network first, other proportions last.
+
+    Of the studies of this dataset alone that compare the two networks under the audited protocol, the one with most
+    seeds speaks for a size, between equals the one that may train for most epochs, then the first by name. `lead` is
+    full − backbone in shares, its interval over trainings and images (`seeds.crossed`); `full` the whole network's
+    mean. `smaller_copy` is False where the blocks' shares are not those of the paper's network (`OTHER_PROPORTIONS`).
+    `mmac` counts millions of multiply-accumulates for one image.
+    """
+    chosen: dict[str, tuple[tuple[int, int, str], list[dict[str, object]]]] = {}
+    for name, tables in studies.items():
+        table = rows_of(tables, "accuracy", "model", "split", "seed", "epochs")
+        compared = comparison(tables, "variant", "full", "backbone", "audited")
+        if compared.empty or set(table["dataset"]) != {dataset}:
+            continue
+        size, epochs = str(table["model"].iloc[0]), int(full_network(table)["epochs"].max())
+        rank = (-int(compared["seeds"].iloc[0]), -epochs, name)
+        if size in SIZES and (size not in chosen or rank < chosen[size][0]):
+            about = {"model": size, "smaller_copy": size not in OTHER_PROPORTIONS, "epochs": epochs, "study": name}
+            chosen[size] = rank, [{**about, **row} for row in _rows(size, compared)]
+    table = pd.DataFrame([row for _, rows in chosen.values() for row in rows], columns=list(COLUMNS))
+    order = table.assign(other=~table["smaller_copy"].astype(bool)).sort_values(["other", "mmac"], kind="stable")
+    return table.loc[order.index].reset_index(drop=True)
+
+
+def _rows(size: str, compared: pd.DataFrame) -> Iterator[dict[str, object]]:
+    full, backbone, of = variant_cost(size), variant_cost(size, "backbone"), compared.set_index("measure")
+    for measure, one in findings(compared, -1).items():
+        yield {
+            "parameters": full.parameters, "mmac": full.mmac, "backbone_mmac": backbone.mmac,
+            "measure": measure, "seeds": one.seeds, "images": one.images, "full": of.at[measure, "baseline_value"], "lead": one.value, "low": one.low,
+            "high": one.high, "p_crossed_holm": one.p, "p_equal": of.at[measure, "p_equal"],
+        }  # fmt: skip
+
+
+def lead_by_size(table: pd.DataFrame, measure: str = "accuracy") -> dict[str, Finding]:
+    """By size: the lead in one measure; `table` is of `sizes_table`."""
+    rows = table[table["measure"] == measure]
+    return {
+        str(row.model): Finding(
+            row.lead, row.low, row.high, row.seeds, row.images, row.p_crossed_holm, bool(row.p_equal < ALPHA)
+        )
+        for row in rows.itertuples()
+    }
+
+
+def sizes(table: pd.DataFrame) -> str:
+    """Does the hybrid beat its backbone at every size? `table` is of `sizes_table`; nothing where it is empty."""
+    if table.empty:
+        return ""
+    copies, others = (table[table["smaller_copy"] == copy] for copy in (True, False))
+    said = [_copies(copies)] if len(copies) else []
+    for size, one in lead_by_size(others).items():
+        said.append(
+            f"In the {SIZE_TITLES[size]} network, whose extractors take more of it than the paper's do, "
+            f"{STANDS[one.outcome]}: {one.text()} points ({counted(one.seeds, 'seed')})."
+        )
+    return " ".join(said)
+
+
+def _copies(table: pd.DataFrame) -> str:
+    found = {name: lead_by_size(table, name) for name in dict.fromkeys(table["measure"])}
+    first = found[next(iter(MEASURES))]
+    ends = {name: table.loc[table["model"] == name, "mmac"].iloc[0] for name in first}
+    each = listed(
+        [
+            f"{one.text()} in the {SIZE_TITLES[name]} network ({ends[name]:.0f} million multiply-adds, "
+            f"{counted(one.seeds, 'seed')})"
+            for name, one in first.items()
+        ]
+    )
+    start = f"The hybrid's lead in accuracy is {each}, in points"
+    if len(first) == 1:
+        return f"Only one smaller copy of the paper's network was trained, so how the lead goes is not known. {start}."
+    stands = {STANDS[one.outcome] for one in first.values()}
+    verdict = f"at every size {stands.pop()}" if len(stands) == 1 else "it depends on the size who is ahead"
+    small, *_, large = first
+    moved = listed([f"{signed(of[large].value - of[small].value)} in {MEASURES[name]}" for name, of in found.items()])
+    return f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved}."
