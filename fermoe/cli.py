@@ -228,7 +228,7 @@ def tables(study: str) -> None:
 @main.command()
 @click.argument("study", required=False)
 def report(study: str | None) -> None:
-    """Rebuild the page over all studies, verdicts.csv and sizes.csv from their tables, or one STUDY's report from its own."""
+    """Rebuild the page and tables over all studies from their tables, or one STUDY's report from its own."""
     from fermoe.study.page import write_index, write_report
 
     for path in (write_report(_study_folder(study)),) if study else write_index():

@@ -53,8 +53,9 @@ def _rows(size: str, compared: pd.DataFrame) -> Iterator[dict[str, object]]:
     for measure, one in findings(compared, -1).items():
         yield {
             "parameters": full.parameters, "mmac": full.mmac, "backbone_mmac": backbone.mmac,
-            "measure": measure, "seeds": one.seeds, "images": one.images, "full": of.at[measure, "baseline_value"], "lead": one.value, "low": one.low,
-            "high": one.high, "p_crossed_holm": one.p, "p_equal": of.at[measure, "p_equal"],
+            "measure": measure, "seeds": one.seeds, "images": one.images, "full": of.at[measure, "baseline_value"],
+            "lead": one.value, "low": one.low, "high": one.high, "p_crossed_holm": one.p,
+            "p_equal": of.at[measure, "p_equal"],
         }  # fmt: skip
 
 
