@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fermoe.data.datasets import Dataset
+from fermoe.data.datasets import Dataset, load_dataset
 from fermoe.errors import UserError
 from fermoe.evidence.table import Table
 from fermoe.stats import wilson_interval
@@ -16,6 +18,9 @@ COLUMNS = ("dataset", "framing", "split", "label", "images", "detected", "rate",
 TABLE = Table("crops", COLUMNS, None, notebook="02_preprocessing")
 ALL = "all"
 """The label of the rows that pool all classes."""
+
+FRAMINGS = ("scene", "tight")
+"""How the drawn faces are framed that the detector is tried on."""
 
 
 _FACTORS = (
@@ -31,6 +36,28 @@ _FACTORS = (
 
 _NOT_IN = {"face_height": "tight", "crop": "scene"}
 """The framing in which a factor changes nothing."""
+
+
+def faces_to_detect(
+    dataset: str, root: str | None, options: Mapping[str, Any], images: int, skip_unreadable: bool = False
+) -> dict[str, Dataset]:
+    """What the detector is tried on, by framing: `images` drawn faces in two framings, and a real dataset whole.
+
+    `options` are those of the drawn faces, of which a fifth is partly covered.
+    """
+    found = {}
+    for framing in FRAMINGS:
+        faces = load_dataset("synthetic", **{**options, "occluded": 0.2, "framing": framing})
+        picked = faces.table.sample(min(images, len(faces)), random_state=0).index.sort_values()
+        found[framing] = faces.subset(picked)
+    if dataset != "synthetic":
+        found["original"] = load_dataset(dataset, root, skip_unreadable=skip_unreadable)
+    return found
+
+
+def detection_rates(datasets: Mapping[str, Dataset], detections: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`detection_table` of every framing, one below the other."""
+    return pd.concat([detection_table(data, detections[name]) for name, data in datasets.items()], ignore_index=True)
 
 
 def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:

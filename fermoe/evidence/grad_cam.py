@@ -52,7 +52,7 @@ from fermoe.evidence.table import Table
 from fermoe.network.model import ExpressNetMoE
 from fermoe.network.variants import VARIANTS
 from fermoe.stats import mean_interval
-from fermoe.training.inference import TrainedRun, open_runs
+from fermoe.training.inference import TrainedRun, open_run, open_runs
 from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults, main_setting
 
 COLUMNS = (
@@ -123,6 +123,45 @@ def explain_runs(
 ) -> list[Evidence]:
     """`explain_run` of every run, whose data lie in `root`."""
     return [item for trained in open_runs(runs, root) for item in explain_run(trained, images, seed, removals)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explained:
+    """A study's networks explained: what notebook 06 shows, of all of them or of the first.
+
+    `first` is the first network itself; of its evidence `main` has the last layer of each branch and `fine` the finest
+    that was measured. `table` is grad_cam.csv.
+    """
+
+    runs: Sequence[FinishedRun]
+    evidence: Sequence[Evidence]
+    first: TrainedRun
+    table: pd.DataFrame
+
+    @property
+    def main(self) -> list[Evidence]:
+        return [item for item in self._mine if item.removal is not None]
+
+    @property
+    def fine(self) -> list[Evidence]:
+        return [
+            max((one for one in self._mine if one.layer.branch == item.layer.branch), key=lambda one: one.layer.side)
+            for item in self.main
+        ]
+
+    @property
+    def _mine(self) -> list[Evidence]:
+        return [item for item in self.evidence if item.run["run"] == self.first.name]
+
+
+def explained(
+    study: StudyResults, root: str | None, images: int, removals: int, seed: int, anew: bool = False
+) -> Explained:
+    """Explain `runs_to_explain` of a study, or read what it keeps of that unless it is to be made `anew`."""
+    chosen = runs_to_explain(study.runs)
+    evidence = TABLE.answers(study, lambda: explain_runs(chosen, root, images, seed, removals), anew=anew)
+    first = open_run(chosen[0], root, images=len(evidence[0].labels))
+    return Explained(chosen, evidence, first, grad_cam_table(evidence, seed))
 
 
 def explain_run(

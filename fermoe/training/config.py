@@ -84,6 +84,12 @@ class TrainConfig:
             raise UserError("the published protocol keeps twins", fix="use the audited protocol")
         pipeline_name(str(self.normalisation), self.augmentation)
 
+    @classmethod
+    def of(cls, variables: Mapping[str, Any]) -> TrainConfig:
+        """The training that a notebook's variables describe, of which some are fields; empty text: the default."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        return cls(**{name: variables[name] for name in names if variables[name] != ""})
+
     @property
     def pipeline(self) -> str:
         return pipeline_name(str(self.normalisation), self.augmentation)

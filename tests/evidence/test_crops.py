@@ -1,10 +1,12 @@
 """Boxes by hand and by counting pixels; detection rates by plain loops."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from fermoe.data.datasets import load_dataset
 from fermoe.data.faces import crop_box
@@ -115,3 +117,16 @@ def test_quality_needs_true_boxes(faces):
     plain = dataclasses.replace(dataset, table=dataset.table.drop(columns="face_x0"))
     with pytest.raises(UserError, match="true face boxes"):
         crops.crop_quality(plain, detections)
+
+
+def test_the_detector_is_tried_on_drawn_faces_in_two_framings_and_on_a_real_dataset_whole(tmp_path):
+    options = {"train": 12, "test": 4, "size": 64}
+    drawn = crops.faces_to_detect("synthetic", None, options, 5)
+    assert {name: len(faces) for name, faces in drawn.items()} == {"scene": 5, "tight": 5}
+    again = crops.faces_to_detect("synthetic", None, options, 5)
+    assert [*again["scene"].table.index] == [*drawn["scene"].table.index]
+    for split, label in itertools.product(("train", "test"), ("happy", "sad")):
+        folder = tmp_path / split / label
+        folder.mkdir(parents=True)
+        Image.new("RGB", (48, 48)).save(folder / "face.png")
+    assert len(crops.faces_to_detect("folder", str(tmp_path), options, 5)["original"]) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -65,3 +66,17 @@ def test_confusion_matrices_are_shown_of_a_study_that_lacks_its_full_network(tmp
     assert execute(str(notebook), str(out / "done.ipynb"), str(tmp_path / "given.yaml")) == 0
     assert (read_result(out) or {})["runs"] == [run] == [found.name for found in finished_runs(tmp_path)]
     assert "no test result of the full network" in (out / "done.ipynb").read_text()
+
+
+def test_a_notebooks_variables_say_what_is_trained_and_empty_text_is_the_default() -> None:
+    fields = {f.name: getattr(TrainConfig(), f.name) for f in dataclasses.fields(TrainConfig)}
+    said = {
+        "protocol": "published",
+        "seed": 3,
+        "root": "",
+        "test_crop": "",
+        "normalisation": "",
+        "twins": "",
+        "out": "x",
+    }
+    assert TrainConfig.of({**fields, **said}) == TrainConfig(protocol="published", seed=3)
