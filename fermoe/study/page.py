@@ -12,24 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fermoe.errors import UserError
 from fermoe.evidence import answers, answers_on_runs
 from fermoe.evidence.findings import rows_of
-from fermoe.evidence.sizes import sizes_table
+from fermoe.evidence.sizes import sizes, sizes_table
 from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
-from fermoe.study import pictures, tables_for_people, verdicts
+from fermoe.study import pictures, pictures_in_notebooks, tables_for_people, tables_in_notebooks, verdicts
 from fermoe.study.plan import load_study
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import TABLES, PeopleTable
 
 REPORT, LEAD, INDEX = "report.html", "figures/lead.svg", "index.html"
-VERDICTS, SIZES = "verdicts.csv", "sizes.csv"
+VERDICTS, SIZES, SIZES_FIGURE = "verdicts.csv", "sizes.csv", "sizes.svg"
 TEMPLATES = Path(__file__).parent / "templates"
 
 TITLES = {
@@ -137,6 +138,14 @@ def lead_picture(tables: Tables) -> pictures.Picture | None:
         return None if drawn is None else pictures.as_picture(drawn)
 
 
+def sizes_picture(table: pd.DataFrame) -> pictures.Picture | None:
+    """The figure of the leading question by size; `table` is of `sizes.sizes_table`. None where it is empty."""
+    with plt.rc_context():
+        style.use_style()
+        drawn = pictures_in_notebooks.sizes(table)
+        return None if drawn is None else pictures.as_picture(drawn)
+
+
 def report_page(tables: Tables, folder: Path, title: str) -> str:
     """A study's report as HTML."""
     with plt.rc_context():
@@ -200,7 +209,9 @@ def write_report(folder: Path, title: str = "") -> Path:
 
 
 def write_index(results: Path | None = None) -> Sequence[Path]:
-    """Write the page over all studies, verdicts.csv, and sizes.csv of the studies of FER-2013; returns their paths.
+    """Write the page over all studies, verdicts.csv, and the leading question by size with its figure.
+
+    Returns the paths of what was written; there is no figure without a study of FER-2013 that compares both networks.
 
     Raises:
         UserError: there is no study with a table of claims.
@@ -211,12 +222,19 @@ def write_index(results: Path | None = None) -> Sequence[Path]:
         raise UserError("no study has a table of claims", where=results, fix="run one first: fermoe study quick")
     claims = verdicts.strongest(found)
     write_csv(results / VERDICTS, claims)
-    write_csv(results / SIZES, sizes_table(found))
-    write_text(results / INDEX, index_page(found, claims, {name: study_title(results / name) for name in found}))
-    return [results / name for name in (INDEX, VERDICTS, SIZES)]
+    by_size = sizes_table(found)
+    write_csv(results / SIZES, by_size)
+    written = [INDEX, VERDICTS, SIZES]
+    if (figure := sizes_picture(by_size)) is not None:
+        write_text(results / SIZES_FIGURE, figure.content.decode())
+        written.append(SIZES_FIGURE)
+    write_text(
+        results / INDEX, index_page(found, claims, {name: study_title(results / name) for name in found}, by_size)
+    )
+    return [results / name for name in written]
 
 
-def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, str]) -> str:
+def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, str], by_size: pd.DataFrame) -> str:
     """The page over all studies as HTML."""
     lines = [
         {**row, "folder": row["decided_by"] if row["decided_by"] in found else ""} for row in claims.to_dict("records")
@@ -225,6 +243,9 @@ def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, st
         "index.html",
         title="Which claims stand?",
         answer=answers.verdicts({"claims": claims}),
+        by_size=sizes(by_size),
+        size_figure=sizes_picture(by_size),
+        size_table=tables_in_notebooks.sizes(by_size),
         claims=lines,
         studies=[
             {
