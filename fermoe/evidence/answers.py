@@ -331,7 +331,7 @@ def verdicts(tables: Tables) -> str:
     claims = rows_of(tables, "claims", "claim", "verdict")
     if claims.empty:
         return "Not known: the study has no table of claims."
-    said = []
+    said = [] if (claims["verdict"] == SUPPORTED).any() else ["none supported"]
     for verdict in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED):
         mine = claims.loc[claims["verdict"] == verdict, "claim"].tolist()
         said += [f"{len(mine)} {verdict} ({', '.join(mine)})"] if mine else []

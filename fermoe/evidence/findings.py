@@ -220,6 +220,9 @@ def lead(found: Mapping[str, Finding]) -> str:
         return "No, it makes no difference of a point"
     if outcomes & {Outcome.SIGN_BETTER, Outcome.SIGN_WORSE}:
         return "There is a sign, but no proof"
+    if Outcome.SAME in outcomes:
+        same = [MEASURES[name] for name, finding in found.items() if finding.outcome is Outcome.SAME]
+        return f"It makes no difference of a point in {listed(same)}; otherwise it cannot be told"
     return "It cannot be told" if outcomes != {Outcome.FEW} else "It cannot be told from so few trainings"
 
 

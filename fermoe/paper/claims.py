@@ -88,8 +88,8 @@ CLAIMS = (
         rules.happy_and_imbalance,
         2,
         "2026-11-24",
-        "the published figures were known: they no longer decide the reason, which trainings with other shares of the "
-        "classes do; none of these had been made",
+        "when the published figures were known and no training with other shares of the classes had been made: those "
+        "trainings decide the reason, not the figures",
     ),
     Claim(
         "C7",

@@ -111,7 +111,7 @@ def _unlike_the_papers(rows: pd.DataFrame) -> list[str]:
     for _, row in rows.iterrows():
         different = [n for n, value in PAPER_SETTINGS.items() if not math.isclose(float(row[n]), value, rel_tol=1e-9)]
         if row["model"] != "paper":
-            found.append("only the miniature network was trained")
+            found.append(f"only the {str(row['model']).replace('_', ' ')} network was trained")
         elif not str(row["initial_weights"]).startswith(PAPER_WEIGHTS):
             found.append(f"the ResNet started from {row['initial_weights']} weights, not VGGFace2's")
         elif different:

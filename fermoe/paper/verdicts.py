@@ -186,7 +186,7 @@ def shortfall(tables: Tables, dataset: str, protocol: str, runs: Sequence[str]) 
     if used.empty:
         return "accuracy.csv does not say which network was trained"
     if (used["model"] != "paper").any():
-        models = sorted({str(name).removeprefix("first_") for name in used["model"]} - {"paper"})
+        models = sorted({str(name).replace("_", " ") for name in used["model"]} - {"paper"})
         return f"the {' and '.join(models)} network"
     if not used["initial_weights"].astype(str).str.startswith(PAPER_WEIGHTS).all():
         return "initial weights other than VGGFace2's"

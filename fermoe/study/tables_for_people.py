@@ -173,14 +173,13 @@ def leaked(tables: Tables) -> PeopleTable:
     """01: what leaked test images are worth."""
     table = in_order(rows_of(tables, "leaks", "leaks", "leaked_images", "images", "leaked_accuracy", "clean_accuracy"))
     rows = []
-    for (kind, protocol, variant, pipeline), group in table.groupby(
-        ["leaks", "protocol", "variant", "pipeline"], sort=False
-    ):
+    keys = ["leaks", "protocol", "variant", "pipeline", "crop", "test_crop"]
+    for (kind, protocol, variant, pipeline, crop, test_crop), group in table.groupby(keys, sort=False):
         leaks, images = int(group["leaked_images"].iloc[0]), int(group["images"].iloc[0])
-        if variant in ("full", "backbone") and (group["crop"] != "masked").all():
+        if variant in ("full", "backbone") and crop != "masked":
             rows.append(
                 (
-                    f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}",
+                    _network(variant, protocol, pipeline, crop, test_crop),
                     f"{kind}: {leaks:,} of {images:,}",
                     str(group["seed"].nunique()),
                     number(group["leaked_accuracy"].mean()),
@@ -238,14 +237,19 @@ def accuracies(tables: Tables) -> PeopleTable:
     table, rows = table[table["split"] == "test"], []
     keys = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition"]
     for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(keys, sort=False):
-        network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}, {input_name(crop)}"
-        network += f", tested on {input_name(test_crop)}" if test_crop not in ("", crop) else ""
         cells = [mean(group[measure]) for measure in MEASURES]
+        network = _network(variant, protocol, pipeline, crop, test_crop)
         rows.append((network, str(group["seed"].nunique()), *cells))
     columns = ("Network", "Seeds", "Accuracy, %", "Balanced accuracy, %", "Macro-F1, %")
     return PeopleTable(
         "Test results: means over seeds, with Student's interval over them", columns, rows, "accuracy.csv"
     )
+
+
+def _network(variant: str, protocol: str, pipeline: str, crop: str, test_crop: str) -> str:
+    """A network and what it was trained and tested on, in words."""
+    name = ", ".join([style.variant_name(variant), *map(input_name, (protocol, pipeline, crop))])
+    return name + (f", tested on {input_name(test_crop)}" if test_crop not in ("", crop) else "")
 
 
 def maps(tables: Tables) -> PeopleTable:
@@ -299,7 +303,7 @@ def gates(tables: Tables) -> PeopleTable:
         "First choice tells about the class, bits",
         "Lost with another image's gates, points",
         "Lost with all experts alike, points",
-        "Experts hardly ever chosen",
+        "Experts hardly ever among the two chosen",
     )
     return PeopleTable("How experts are used: means over seeds", columns, rows, "experts.csv")
 

@@ -21,7 +21,6 @@ NOBODY = "no study so far"
 _STRENGTH = {SUPPORTED: 3, CONTRADICTED: 3, INCONCLUSIVE: 2, NOT_TESTED: 1}
 _MECHANISM = "mechanism only"
 _SHORT = {
-    "the miniature network": "seen on the miniature network alone",
     "not one of the paper's datasets": "seen on drawn faces alone",
     "another dataset than the claim's": "seen on another dataset",
 }
@@ -36,11 +35,14 @@ def why(claim: str, verdict: str, reason: str) -> str:
     """The reason in about ten words."""
     if claim == "C5" and reason.startswith("RAF-DB"):
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
-        return f"RAF-DB {ours} %, where the backbone alone reaches {backbone} %; AffectNet cannot be compared"
+        return f"RAF-DB {ours} %, where others report {backbone} % of the backbone alone; AffectNet cannot be compared"
     if claim == "C6" and "happy above" in reason:
         leads, gaps = re.findall(r"on (\d+ of \d+)", reason)[0], re.findall(r"to \w+ [-\d.]+ → [-\d.]+", reason)
         cause = f"with equal shares its lead goes {' and '.join(gaps)} points" if gaps else "the cause was not tested"
         return f"happy leads on {leads} datasets; {cause}"
+    if claim == "C10" and (adds := re.findall(r"(extractor \d) adds (\S+ \[[^\]]+\]) in accuracy", reason)):
+        where = ", on a scale model" if reason.startswith("on a scale model") else ""
+        return f"{' and '.join(f'{name} adds {points}' for name, points in adds)} points of accuracy{where}"
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
         first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]
         return f"{first}, on a scale model"
@@ -62,7 +64,8 @@ def _mechanism(reason: str) -> str:
     found = re.search(r"\(([^();]+); rule alone: ", reason)
     if found is None:
         return ""
-    seen = f"; {_SHORT.get(found[1], f'seen with {found[1]}')}"
+    place = f"seen on {found[1]} alone" if found[1].endswith(" network") else f"seen with {found[1]}"
+    seen = f"; {_SHORT.get(found[1], place)}"
     images = re.search(r"on (\d+) of (\d+) test images", reason)
     if _alone(reason) != NOT_TESTED:
         return f"{seen}, there {_alone(reason)}"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fermoe.evidence import answers, answers_on_runs
-from fermoe.evidence.findings import Finding, Outcome, counted, listed, signed
+from fermoe.evidence.findings import Finding, Outcome, counted, lead, listed, signed
 from fermoe.files import results_dir
 from fermoe.study.tables import read_tables
 
@@ -82,6 +82,13 @@ def test_a_shown_equality_is_not_called_unknown() -> None:
 def test_an_open_comparison_says_what_it_would_have_found() -> None:
     text = answers.large_kernels({"ablation": compared("no_cnn1", OPEN)})
     assert text.endswith("A difference of 3.0 points would have been found in four of five cases.")
+
+
+def test_a_measure_without_a_difference_of_a_point_is_named_before_those_that_cannot_be_told() -> None:
+    same, open_one = (Finding(0.001, -0.012, 0.011, 3, same=same) for same in (True, False))
+    found = {"accuracy": same, "balanced_accuracy": open_one, "macro_f1": open_one}
+    assert lead(found) == "It makes no difference of a point in accuracy; otherwise it cannot be told"
+    assert lead(dict.fromkeys(found, same)) == "No, it makes no difference of a point"
 
 
 def test_two_trainings_get_no_interval_and_no_verdict() -> None:
@@ -283,6 +290,8 @@ def test_verdicts_are_counted_and_what_follows_names_them() -> None:
     assert answers.verdicts({"claims": claims}) == (
         "Of 3 claims: 1 supported (C9), 1 contradicted (C10) and 1 not tested (C8)."
     )
+    nothing = claims.assign(verdict=["not tested", "inconclusive", "contradicted"])
+    assert answers.verdicts({"claims": nothing}).startswith("Of 3 claims: none supported, 1 contradicted (C10), ")
     assert answers.follows({"claims": claims}, "08_ablations") == "C9 is supported and C10 is contradicted."
     assert answers.follows({"claims": claims}, "04_training") == ""
 

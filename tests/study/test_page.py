@@ -220,6 +220,13 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     (row,) = verdicts.strongest({"c": hint, "d": scaled}).to_dict("records")
     assert (row["decided_by"], row["why"]) == ("d", "cnn1 adds -0.1 [-0.2, 0.0] in accuracy, on a scale model")
     assert row["scope"] == "scale model"
+    both = (
+        "extractor 1 adds −0.1 [−0.2, 0.0] in accuracy, 0.1 [0.0, 0.2] in macro-F1 (points), p = 1; extractor 2 adds "
+    )
+    both = f"on a scale model: FER-2013 (the miniature network): {both}+3.0 [2.0, 4.0] in accuracy (points), p = 0.1"
+    assert verdicts.why("C10", "contradicted", both) == (
+        "extractor 1 adds −0.1 [−0.2, 0.0] and extractor 2 adds +3.0 [2.0, 4.0] points of accuracy, on a scale model"
+    )
     whole = {"claims": claims("contradicted", "cnn1 adds nothing")["claims"].assign(scope="the paper's network")}
     (row,) = verdicts.strongest({"d": scaled, "e": whole}).to_dict("records")
     assert row["decided_by"] == "e"
