@@ -19,6 +19,7 @@ from fermoe.evidence import answers, answers_on_runs, answers_on_the_lead, confu
 from fermoe.evidence.answers_on_budgets import budgets
 from fermoe.evidence.findings import counted, full_network, rows_of, share
 from fermoe.files import results_dir
+from fermoe.network.model import OTHER_PROPORTIONS
 from fermoe.network.variants import variants
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
@@ -65,12 +66,13 @@ class Study:
         return set(rows_of(self.tables, "accuracy", "split")["dataset"]) == {DATASET}
 
     @property
-    def rank(self) -> tuple[int, int, str]:
+    def rank(self) -> tuple[bool, int, int, str]:
         """The richest study has the lowest: `studies`."""
-        rows = rows_of(self.tables, "accuracy", "split", "seed", "epochs")
+        rows = rows_of(self.tables, "accuracy", "split", "seed", "epochs", "model")
         rows = full_network(rows[(rows["split"] == "test") & (rows["protocol"] == "audited")])
         longest = int(rows["epochs"].max()) if len(rows) else 0
-        return -rows["seed"].nunique(), -longest, self.folder.name
+        other = bool(rows["model"].isin(OTHER_PROPORTIONS).any())
+        return other, -rows["seed"].nunique(), -longest, self.folder.name
 
     @functools.cached_property
     def confused(self) -> Confused | None:
@@ -91,8 +93,9 @@ class Study:
 def studies(study: str | Path = "", results: Path | None = None) -> list[Study]:
     """The studies of FER-2013 in the folder of results, the richest first; `study`, where it is given, before them.
 
-    The richest has most seeds of the full network under the audited protocol; between equals, the one that may train
-    for most epochs, then the first by name.
+    Studies of smaller copies of the paper's network come before those of other proportions (`OTHER_PROPORTIONS`). The
+    richest has most seeds of the full network under the audited protocol; between equals, the one that may train for
+    most epochs, then the first by name.
 
     Raises:
         UserError: there is none, or `study` is not a folder with tables of FER-2013 alone.
