@@ -12,6 +12,8 @@ import pytest
 FUZZ_SEED = int(os.environ.get("FERMOE_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
 """What the inputs of `test_fuzz` are drawn from: another one every time, unless it is named."""
 
+os.environ["FERMOE_FUZZ_SEED"] = str(FUZZ_SEED)  # for the processes that share the tests of one session
+
 
 def pytest_report_header() -> str:
     return f"fuzz seed: {FUZZ_SEED} (FERMOE_FUZZ_SEED={FUZZ_SEED} repeats it)"
