@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fermoe.evidence.findings import comparison, findings
+from fermoe.evidence import answers
+from fermoe.evidence.findings import Finding, comparison, findings
 from fermoe.files import results_dir
-from fermoe.study.page import write_report
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import accuracies, inputs, variants
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "results" / "README.md").read_text()
 FIRST_SCREEN = README.partition("## ")[0]
-LONG, SHORT = "fer2013-long-miniature", "fer2013-miniature"
+TEN, LONG, SHORT = "fer2013-ten-miniature", "fer2013-long-miniature", "fer2013-miniature"
 
 
 def rows_after(text: str, heading: str) -> list[list[str]]:
@@ -38,14 +38,35 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("variant", ["backbone", "no_moe", "no_cnn1", "no_cnn2"])
-def test_the_answer_of_readme_is_the_tables(variant: str) -> None:
-    found = findings(comparison(read_tables(results_dir() / LONG), "variant", "full", variant), -1)
-    wanted = found if variant == "backbone" else {"accuracy": found["accuracy"]}
-    for finding in wanted.values():
-        value, _, interval = finding.text().partition(" ")
-        assert re.search(rf"{re.escape(value)}( points)? {re.escape(interval)}", " ".join(FIRST_SCREEN.split()))
-        assert f"{finding.images:,} test images" in FIRST_SCREEN
+def stands_in(found: Finding, text: str) -> bool:
+    """Whether a text has the difference with its interval, as "+3.8 [+1.6, +5.9]" or "+3.8 points [+1.6, +5.9]"."""
+    value, _, interval = found.text().partition(" ")
+    return re.search(rf"{re.escape(value)}( points)? {re.escape(interval)}", " ".join(text.split())) is not None
+
+
+@pytest.mark.parametrize(
+    ("study", "variant"),
+    [(LONG, "backbone"), *((TEN, name) for name in ("backbone", "backbone_x2", "no_moe", "no_cnn1", "no_cnn2"))],
+)
+def test_the_answer_of_readme_is_the_tables(study: str, variant: str) -> None:
+    found = findings(comparison(read_tables(results_dir() / study), "variant", "full", variant), -1)
+    for measure, finding in found.items():
+        if variant == "backbone" or measure == "accuracy":
+            assert stands_in(finding, FIRST_SCREEN), (measure, finding.text())
+            assert f"{finding.images:,} test images" in FIRST_SCREEN
+
+
+def test_what_readme_says_of_cropping_is_the_table() -> None:
+    found = findings(comparison(read_tables(results_dir() / SHORT), "crop", "none", "blazeface"))
+    assert stands_in(found["accuracy"], FIRST_SCREEN)
+    rates = pd.read_csv(results_dir() / "fer2013" / "tables" / "crops.csv")
+    rate = rates[(rates["split"] == "test") & (rates["label"] == "all")]["rate"].iloc[0]
+    assert f"{100 * rate:.1f} % of the test images" in " ".join(FIRST_SCREEN.split())
+
+
+def test_the_count_of_verdicts_in_readme_is_the_table() -> None:
+    claims = pd.read_csv(results_dir() / "verdicts.csv")
+    assert answers.verdicts({"claims": claims}) in " ".join(FIRST_SCREEN.split())
 
 
 def test_the_verdicts_of_readme_are_those_over_all_studies() -> None:
@@ -62,7 +83,7 @@ def test_the_results_of_readme_are_in_the_leaderboard() -> None:
             assert cell in known | {"–", ""} or cell.startswith("needs the data"), row
 
 
-@pytest.mark.parametrize("studies", [(LONG, SHORT), ("quick",)], ids=["FER-2013", "drawn"])
+@pytest.mark.parametrize("studies", [(TEN, LONG, SHORT), ("quick",)], ids=["FER-2013", "drawn"])
 def test_the_leaderboard_has_every_setting_once_the_best_first(studies: tuple[str, ...]) -> None:
     part = RESULTS if studies != ("quick",) else RESULTS.partition("## Drawn faces")[2]
     board = rows_after(part, "| network and setting | study |")
@@ -77,21 +98,15 @@ def test_the_leaderboard_has_every_setting_once_the_best_first(studies: tuple[st
 
 
 def test_the_differences_of_the_leaderboard_are_the_tables() -> None:
-    for study, table in ((LONG, variants), (SHORT, variants), (SHORT, inputs)):
+    for study, table in ((TEN, variants), (LONG, variants), (SHORT, variants), (SHORT, inputs)):
         for row in table(read_tables(results_dir() / study)).rows:
             assert f"| {' | '.join(row)} |" in RESULTS
 
 
-def test_the_figure_of_readme_is_drawn_from_the_committed_tables(tmp_path: Path) -> None:
-    """The numbers behind it; glyphs may differ between versions of matplotlib."""
-    assert f"results/{LONG}/figures/lead.svg" in README
-    kept = results_dir() / LONG / "figures" / "lead.svg"
-    (tmp_path / "tables").symlink_to(results_dir() / LONG / "tables")
-    write_report(tmp_path, "T")
-    drawn = (tmp_path / "figures" / "lead.svg").read_text()
-    texts = re.compile(r"<!-- (.*?) -->")
-    assert texts.findall(drawn) == texts.findall(kept.read_text())
-    assert "The hybrid beats its backbone in accuracy" in texts.findall(drawn)
+def test_the_figure_of_readme_is_that_of_the_leading_question_by_size() -> None:
+    """`test_page` draws it again from the tables."""
+    assert "](results/sizes.svg)" in FIRST_SCREEN
+    assert "](results/sizes.csv)" in FIRST_SCREEN
 
 
 def test_what_readme_says_of_the_baseline_is_the_table() -> None:
@@ -101,7 +116,8 @@ def test_what_readme_says_of_the_baseline_is_the_table() -> None:
     behind, low, high = (f"{-100 * every[name]:.1f}" for name in ("difference", "crossed_high", "crossed_low"))
     said = " ".join(README.split())
     assert f"reaches {100 * every['value']:.1f} % on FER-2013, {behind} points [{low}, {high}] below it" in said
-    assert f"and {100 * clean['value']:.1f} % without train-test twins" in said
+    ahead = [f"{-100 * clean[name]:.1f}" for name in ("difference", "crossed_high", "crossed_low")]
+    assert f"{100 * clean['value']:.1f} %, {ahead[0]} points [{ahead[1]}, {ahead[2]}] below it, without" in said
 
 
 def test_the_floor_in_results_is_the_table() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -277,7 +277,9 @@ class Sizes:
 
     @property
     def table(self) -> HTML:
-        return printed(tables_in_notebooks.sizes(self.compared))
+        return printed(
+            replace(tables_in_notebooks.sizes(self.compared), csv="")
+        )  # it is beside the studies, not in one
 
     @property
     def figure(self) -> Drawn | None:
