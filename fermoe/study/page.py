@@ -21,6 +21,7 @@ from fermoe.evidence import answers, answers_on_runs
 from fermoe.evidence.findings import rows_of
 from fermoe.evidence.sizes import sizes, sizes_table
 from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
+from fermoe.paper.rules import PAPER_SETTINGS
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.study import pictures, pictures_in_notebooks, tables_for_people, tables_in_notebooks, verdicts
@@ -54,7 +55,15 @@ HOW_TO_GET = (
     "(msambare/fer2013, noamsegal/affectnet-training-data), and the VGGFace2 weights are keras-vggface's "
     "rcmalli_vggface_tf_notop_resnet50.h5. With them, and in the same way for the other datasets:"
 )
-HOW_TO_RUN = "fermoe study rafdb --set root=DIR \\\n    --set model=paper \\\n    --set weights=vggface2:FILE"
+HOW_TO_RUN = " \\\n    ".join(
+    ["fermoe study rafdb --set root=DIR --set model=paper", "--set weights=vggface2:FILE --set threads=0"]
+    + [
+        f"--set training.{name}={value:g}"
+        for name, value in PAPER_SETTINGS.items()
+        if name not in ("label_smoothing",)  # as the study has it
+    ]
+)
+"""With the settings without which a training decides no published number (`rules.accuracy`)."""
 
 
 @dataclass(frozen=True)

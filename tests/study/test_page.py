@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +16,20 @@ from click.testing import CliRunner
 from fermoe.cli import main
 from fermoe.errors import UserError
 from fermoe.files import results_dir
+from fermoe.paper.rules import PAPER_SETTINGS
 from fermoe.study import tables_for_people, verdicts
-from fermoe.study.page import INDEX, REPORT, SIZES, SIZES_FIGURE, TITLES, VERDICTS, write_index, write_report
+from fermoe.study.page import (
+    HOW_TO_RUN,
+    INDEX,
+    REPORT,
+    SIZES,
+    SIZES_FIGURE,
+    TITLES,
+    VERDICTS,
+    write_index,
+    write_report,
+)
+from fermoe.study.plan import load_study, training_configs
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 
@@ -177,6 +190,15 @@ def test_a_study_with_nothing_but_claims_still_has_a_report(tmp_path: Path) -> N
     shutil.copy(STUDIES[0] / "tables" / "claims.csv", tmp_path / "tables")
     page = check(write_report(tmp_path).read_text(), tmp_path)
     assert "Not asked: the study has no trainings" in page.text()
+
+
+def test_the_command_that_a_report_names_trains_as_the_paper_did(tmp_path: Path) -> None:
+    words = shlex.split(HOW_TO_RUN.replace("\\\n", " "))
+    assert words[:3] == ["fermoe", "study", "rafdb"]
+    settings = [after.replace("DIR", str(tmp_path)) for word, after in itertools.pairwise(words) if word == "--set"]
+    for config in training_configs(load_study("rafdb", settings)):
+        assert {name: getattr(config, name) for name in PAPER_SETTINGS} == PAPER_SETTINGS
+        assert config.model == "paper"
 
 
 def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
