@@ -35,6 +35,7 @@ from fermoe.paper.verdicts import (
     needs,
     one_each,
     own_test_crop,
+    p_text,
     points,
     run_names,
     table_of,
@@ -46,6 +47,17 @@ PRACTICAL = 0.005
 
 OCCLUSION_OR_LIGHT = ("occlusion", "light")
 """The groups of perturbations that C7 is about; the camera's (blur, noise, compression, rotation) are not."""
+
+NETWORKS = {
+    "backbone": "the ResNet alone",
+    "no_moe": "the network without mixtures",
+    "no_cnn1": "the network without extractor 1",
+    "no_cnn2": "the network without extractor 2",
+}
+"""What reasons call the networks that the whole one is compared with."""
+
+MIXTURES = {"cnn": "on extractor 1", "expression": "on the fusion"}
+"""What reasons call a mixture of experts, by what it mixes."""
 
 DROPS = {"absolute": "absolute", "corrected": "of what is above chance", "relative": "relative"}
 """The three ways to count a loss of accuracy (`fermoe.evidence.robustness`), and what reasons call them."""
@@ -75,7 +87,7 @@ def _effect(rows: pd.DataFrame, sign: int = 1) -> tuple[bool, bool, str]:
             texts.append(f"{points(sign * float(row['difference']))} {interval_text(low, high)} in {name}")
     row = by_measure.loc["accuracy"]
     low, high = sorted((sign * float(row["crossed_low"]), sign * float(row["crossed_high"])))
-    text = f"{', '.join(texts)} (points), p = {row['p_crossed_holm']:.3f}"
+    text = f"{', '.join(texts)} (points), {p_text(row['p_crossed_holm'])}"
     return low > 0 and row["p_crossed_holm"] < ALPHA, high < PRACTICAL, text
 
 
@@ -102,7 +114,7 @@ def _robustness_rule(tables: Tables, rows: pd.DataFrame) -> tuple[str, str]:
             for kind, name in DROPS.items()
             if kind in drop.index
         ]
-        texts.append(f"{variant} loses {', '.join(numbers)} more than full (points)")
+        texts.append(f"{NETWORKS[str(variant)]} loses {', '.join(numbers)} more than the whole (points)")
     text = "; ".join(texts)
     seen, all_images = int(rows["images"].min()), test_images(tables, run_names(rows["runs"]))
     selection = [outcomes[v] for v in ("no_moe",) if v in outcomes]
@@ -112,7 +124,7 @@ def _robustness_rule(tables: Tables, rows: pd.DataFrame) -> tuple[str, str]:
     if any(part and set(part) == {CONTRADICTED} for part in (selection, scales)):
         return CONTRADICTED, text
     if not selection or not scales:
-        return NOT_TESTED, f"{text}; needs no_moe and one of no_cnn1, no_cnn2"
+        return NOT_TESTED, f"{text}; needs {NETWORKS['no_moe']} and one without an extractor"
     return (SUPPORTED if set(outcomes.values()) == {SUPPORTED} else INCONCLUSIVE), text
 
 
@@ -129,10 +141,12 @@ def robustness(tables: Tables) -> Verdict:
     setting = [name for name in SETTING if name not in ("variant", "test_crop")]
     numbers = [*_NUMBERS, "images"]
     table = table_of(tables, "robustness_means", *setting, "variant", "drop", "seeds", *numbers, "runs")
-    compared = table["variant"].isin(["backbone", "no_moe", "no_cnn1", "no_cnn2"])
+    compared = table["variant"].isin([*NETWORKS])
     rows = table[compared & table["difference"].notna()]
     one_each(rows, [*setting, "variant", "drop"], "robustness_means.csv")
-    missing = "no rows for no_moe, no_cnn1, no_cnn2 or backbone in robustness_means.csv"
+    missing = (
+        "no study of occlusion and light on these data: robustness_means.csv has no rows of networks without a part"
+    )
     rule = partial(_robustness_rule, tables)
     return by_setting(tables, rows, rule, setting, "robustness_means.csv", missing)
 
@@ -181,12 +195,11 @@ def _over_seeds(rows: pd.DataFrame, null: pd.DataFrame | None = None) -> Mapping
 
 
 def _text(effects: Mapping[str, seeds.Effect], scale: float = 1, digits: int = 3) -> str:
-    return ", ".join(
-        f"{points(e.value, scale, digits)} {interval_text(e.low, e.high, scale, digits)} ({mixture})"
-        if _known(e)
-        else f"{points(e.value, scale, digits)} ({mixture})"
-        for mixture, e in effects.items()
-    )
+    texts = []
+    for mixture, effect in effects.items():
+        interval = f" {interval_text(effect.low, effect.high, scale, digits)}" if _known(effect) else ""
+        texts.append(f"{points(effect.value, scale, digits)}{interval} ({MIXTURES.get(mixture, mixture)})")
+    return ", ".join(texts)
 
 
 def _known(effect: seeds.Effect) -> bool:
@@ -249,7 +262,7 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
         texts.append(f"shuffled gates cost {_text(drops, 100, 2)} points of accuracy")
     if len(dead):
         shown &= float(dead.sum()) == 0
-        texts.append(f"{dead.sum():.0f} dead experts in {len(dead)} mixtures")
+        texts.append(f"{dead.sum():.0f} experts hardly ever chosen in {len(dead)} mixtures")
     for name, what in UNTRAINED_GATES.items():
         if name in gates and _in_accuracy(gates[name]):
             helps, no_gain, text = _effect(gates[name], -1)

@@ -168,12 +168,30 @@ def _agreed(verdicts: Sequence[str]) -> str:
     return verdicts[0] if len(set(verdicts)) == 1 else INCONCLUSIVE
 
 
-def _place(dataset: str, protocol: str, twins: str = "", crop: str = "", test_crop: str = "", **more: str) -> str:
+CROP_WORDS = {WHOLE_IMAGE: "whole pictures", PAPER_CROP: "cropped"}
+
+
+def _place(
+    dataset: str,
+    protocol: str,
+    variant: str = "",
+    pipeline: str = "",
+    crop: str = "",
+    test_crop: str = "",
+    twins: str = "",
+) -> str:
     """A setting in words."""
-    words = [published.TITLES.get(dataset, dataset), f"{protocol} protocol", *more.values()]
-    words += [f"crop {crop}"] if crop else []
-    words += [f"tested {test_crop}"] if test_crop and test_crop != crop else []
-    return ", ".join(words + ([f"twins {twins}"] if twins else []))
+    words = [published.TITLES.get(dataset, dataset), f"{protocol} protocol"]
+    words += [f"network {variant}"] if variant else []
+    words += [f"pixels as {pipeline}"] if pipeline else []
+    words += [CROP_WORDS.get(crop, f"crop {crop}")] if crop else []
+    words += [f"tested on {CROP_WORDS.get(test_crop, test_crop)}"] if test_crop and test_crop != crop else []
+    return ", ".join(words + ([f"test images' twins {twins}"] if twins else []))
+
+
+def p_text(p: float) -> str:
+    """A p value as text; never 0."""
+    return f"p = {p:.3f}" if p >= 0.0005 else "p < 0.001"
 
 
 def shortfall(tables: Tables, dataset: str, protocol: str, runs: Sequence[str]) -> str:

@@ -513,8 +513,8 @@ def test_experts_of_different_input_pipelines_are_not_pooled():
     gates = pd.concat([GATE_HELPS, GATE_HELPS.assign(pipeline="vggface2")])
     result, reason = verdict("C9", accuracy=REAL, experts=pd.concat([experts(), other]), ablation=gates)
     assert result == INCONCLUSIVE
-    assert "RAF-DB, published protocol, bgr_unit" in reason
-    assert "RAF-DB, published protocol, vggface2" in reason
+    assert "RAF-DB, published protocol, pixels as bgr_unit" in reason
+    assert "RAF-DB, published protocol, pixels as vggface2" in reason
 
 
 @pytest.mark.parametrize(
