@@ -43,7 +43,7 @@ def plot_sizes(
     table: pd.DataFrame,
     ax: Axes | None = None,
     title: str = "The hybrid's lead over its backbone by size",
-    x: str = "Multiply-adds of the whole network per image (millions)",
+    x: str = "Multiply-adds of the whole network per image (millions)\nhollow: other proportions than the paper's",
     y: str = "Hybrid − backbone (points, 95 %)\nabove the line the hybrid is better",
 ) -> Axes:
     """The lead against the size of the network, one series per measure, side by side so that bars do not hide bars.
