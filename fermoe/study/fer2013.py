@@ -66,13 +66,14 @@ class Study:
         return set(rows_of(self.tables, "accuracy", "split")["dataset"]) == {DATASET}
 
     @property
-    def rank(self) -> tuple[bool, int, int, str]:
+    def rank(self) -> tuple[bool, bool, int, int, str]:
         """The richest study has the lowest: `studies`."""
         rows = rows_of(self.tables, "accuracy", "split", "seed", "epochs", "model")
         rows = full_network(rows[(rows["split"] == "test") & (rows["protocol"] == "audited")])
         longest = int(rows["epochs"].max()) if len(rows) else 0
+        mixed = not rows["composition"].isin(["", "as_given"]).all()
         other = bool(rows["model"].isin(OTHER_PROPORTIONS).any())
-        return other, -rows["seed"].nunique(), -longest, self.folder.name
+        return mixed, other, -rows["seed"].nunique(), -longest, self.folder.name
 
     @functools.cached_property
     def confused(self) -> Confused | None:
@@ -93,7 +94,8 @@ class Study:
 def studies(study: str | Path = "", results: Path | None = None) -> list[Study]:
     """The studies of FER-2013 in the folder of results, the richest first; `study`, where it is given, before them.
 
-    Studies of smaller copies of the paper's network come before those of other proportions (`OTHER_PROPORTIONS`). The
+    Studies of smaller copies of the paper's network come before those of other proportions (`OTHER_PROPORTIONS`), and
+    those that train on other shares of the classes than the dataset's last (`fermoe.data.composition`). The
     richest has most seeds of the full network under the audited protocol; between equals, the one that may train for
     most epochs, then the first by name.
 

@@ -70,8 +70,17 @@ def test_the_richest_study_comes_first_and_other_datasets_never(tmp_path: Path) 
     kept(tmp_path, "drawn", accuracy=accuracy(30, dataset="synthetic"))
     kept(tmp_path, "a-long", accuracy=accuracy(3, epochs=15))
     kept(tmp_path, "no-copy", accuracy=accuracy(12, model="first_miniature"))
+    kept(tmp_path, "mixed", accuracy=accuracy(13, composition="equal"))
     found = fer2013.studies(results=tmp_path)
-    assert [one.folder.name for one in found] == ["ten", "a-long", "long", "short", "more-but-published", "no-copy"]
+    assert [one.folder.name for one in found] == [
+        "ten",
+        "a-long",
+        "long",
+        "short",
+        "more-but-published",
+        "no-copy",
+        "mixed",
+    ]
 
 
 def test_a_study_that_is_named_comes_first_and_once(tmp_path: Path) -> None:
