@@ -263,6 +263,13 @@ def test_equal_shares_decide_whether_imbalance_is_the_reason(fear, disgust, half
     assert (verdict("C6", imbalance=drawn)[0], scope("C6", imbalance=drawn)) == (INCONCLUSIVE, PUBLISHED_FIGURES)
 
 
+def test_trainings_on_other_shares_of_the_classes_decide_the_cause_and_no_published_number():
+    mixed = accuracy([0.5, 0.5, 0.5]).assign(dataset="fer2013", model="miniature", composition="equal")
+    reason = verdict("C6", imbalance=shares(CLOSES, CLOSES, (-0.2, -0.1)), accuracy=mixed)[1]
+    assert "(5 seeds, the miniature network)" in reason
+    assert "network was trained" not in verdict("C4", accuracy=mixed)[1]
+
+
 def test_recall_and_frequency_are_compared_within_each_dataset():
     found = published.pooled_correlation()
     each = [
