@@ -99,8 +99,8 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
     """One row per claim: its strongest verdict, the study that it is from, why, and why the others did not decide.
 
     A decision counts more than "inconclusive", and that more than "not tested", then the paper's network more than a
-    scale model, then what the rule says of runs that cannot decide; between equals real faces count more than drawn
-    ones, then more seeds, then longer training.
+    scale model, then what the rule says of runs that cannot decide, then a study that tried; between equals real faces
+    count more than drawn ones, then more seeds, then longer training.
     Where two studies decide against each other the claim is inconclusive.
     """
     entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
@@ -133,10 +133,11 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool, int, float]:
+def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool, bool, int, float]:
     accuracy = tables.get("accuracy", pd.DataFrame())
     real = "dataset" in accuracy and bool(accuracy["dataset"].isin([*published.TITLES]).any())
     epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
     seeds = accuracy["seed"].nunique() if "seed" in accuracy else 0
     by_paper, alone = line["scope"] == PAPER_NETWORK, _STRENGTH.get(_alone(line["reason"]), 0)
-    return _STRENGTH.get(line["verdict"], 0), by_paper, alone, real, seeds, epochs
+    tried = not line["reason"].startswith("needs ")
+    return _STRENGTH.get(line["verdict"], 0), by_paper, alone, tried, real, seeds, epochs
