@@ -32,7 +32,7 @@ from fermoe.evidence.findings import (
 )
 from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
-from fermoe.paper.part_rules import ALPHA
+from fermoe.paper.part_rules import ALPHA, MIXTURES
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables
 
 PARTS = {
@@ -44,7 +44,6 @@ PARTS = {
 """By variant: the part that it lacks, and what stands beside it in the comparison."""
 
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "the ResNet"}
-MIXTURES = {"cnn": "on extractor 1", "expression": "on the fusion"}
 NO_SEEDS = "from the same seeds"
 NO_BUDGETS = f"Not asked: the study has no trainings of wider or deeper ResNets {NO_SEEDS}."
 

@@ -6,10 +6,10 @@ A page stands alone, needs no script, and holds no time, host or path: equal tab
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -24,6 +24,7 @@ from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
 from fermoe.paper.rules import PAPER_SETTINGS
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
+from fermoe.plots.show import Drawn
 from fermoe.study import pictures, pictures_in_notebooks, tables_for_people, tables_in_notebooks, verdicts
 from fermoe.study.plan import load_study
 from fermoe.study.provenance import provenance
@@ -32,6 +33,7 @@ from fermoe.study.tables_for_people import TABLES, PeopleTable
 
 REPORT, LEAD, INDEX = "report.html", "figures/lead.svg", "index.html"
 VERDICTS, SIZES, SIZES_FIGURE = "verdicts.csv", "sizes.csv", "sizes.svg"
+T = TypeVar("T")
 TEMPLATES = Path(__file__).parent / "templates"
 
 TITLES = {
@@ -60,7 +62,7 @@ HOW_TO_RUN = " \\\n    ".join(
     + [
         f"--set training.{name}={value:g}"
         for name, value in PAPER_SETTINGS.items()
-        if name not in ("label_smoothing",)  # as the study has it
+        if name != "label_smoothing"  # as the study has it
     ]
 )
 """With the settings without which a training decides no published number (`rules.accuracy`)."""
@@ -139,20 +141,17 @@ def study_title(folder: Path) -> str:
     return folder.name
 
 
+def _drawn(draw: Callable[[T], Drawn | None], data: T) -> pictures.Picture | None:
+    """A figure in the look of every figure; None where the data have nothing to show."""
+    with plt.rc_context():
+        style.use_style()
+        drawn = draw(data)
+        return None if drawn is None else pictures.as_picture(drawn)
+
+
 def lead_picture(tables: Tables) -> pictures.Picture | None:
-    """The figure of the leading question, in the look of every figure; None where it was not asked."""
-    with plt.rc_context():
-        style.use_style()
-        drawn = pictures.lead(tables)
-        return None if drawn is None else pictures.as_picture(drawn)
-
-
-def sizes_picture(table: pd.DataFrame) -> pictures.Picture | None:
-    """The figure of the leading question by size; `table` is of `sizes.sizes_table`. None where it is empty."""
-    with plt.rc_context():
-        style.use_style()
-        drawn = pictures_in_notebooks.sizes(table)
-        return None if drawn is None else pictures.as_picture(drawn)
+    """The figure of the leading question; None where it was not asked."""
+    return _drawn(pictures.lead, tables)
 
 
 def report_page(tables: Tables, folder: Path, title: str) -> str:
@@ -234,17 +233,22 @@ def write_index(results: Path | None = None) -> Sequence[Path]:
     by_size = sizes_table(found)
     write_csv(results / SIZES, by_size)
     written = [INDEX, VERDICTS, SIZES]
-    if (figure := sizes_picture(by_size)) is not None:
+    if (figure := _drawn(pictures_in_notebooks.sizes, by_size)) is not None:
         write_text(results / SIZES_FIGURE, figure.content.decode())
         written.append(SIZES_FIGURE)
-    write_text(
-        results / INDEX, index_page(found, claims, {name: study_title(results / name) for name in found}, by_size)
-    )
+    titles = {name: study_title(results / name) for name in found}
+    write_text(results / INDEX, index_page(found, claims, titles, by_size, figure))
     return [results / name for name in written]
 
 
-def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, str], by_size: pd.DataFrame) -> str:
-    """The page over all studies as HTML."""
+def index_page(
+    found: Mapping[str, Tables],
+    claims: Any,
+    titles: Mapping[str, str],
+    by_size: pd.DataFrame,
+    size_figure: pictures.Picture | None,
+) -> str:
+    """The page over all studies as HTML; `by_size` is of `sizes.sizes_table`, and `size_figure` shows it."""
     lines = [
         {**row, "folder": row["decided_by"] if row["decided_by"] in found else ""} for row in claims.to_dict("records")
     ]
@@ -253,7 +257,7 @@ def index_page(found: Mapping[str, Tables], claims: Any, titles: Mapping[str, st
         title="Which claims stand?",
         answer=answers.verdicts({"claims": claims}),
         by_size=sizes(by_size),
-        size_figure=sizes_picture(by_size),
+        size_figure=size_figure,
         size_table=tables_in_notebooks.sizes(by_size),
         claims=lines,
         studies=[
