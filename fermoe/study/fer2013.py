@@ -279,13 +279,11 @@ class Sizes:
 
     @property
     def table(self) -> HTML:
-        return printed(
-            replace(tables_in_notebooks.sizes(self.compared), csv="")
-        )  # it is beside the studies, not in one
+        return printed(replace(tables_for_people.sizes(self.compared), csv=""))  # it is beside the studies, not in one
 
     @property
     def figure(self) -> Drawn | None:
-        return pictures_in_notebooks.sizes(self.compared)
+        return pictures.sizes(self.compared)
 
 
 def by_size(found: Sequence[Study]) -> Sizes:

@@ -25,7 +25,7 @@ from fermoe.paper.rules import PAPER_SETTINGS
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.plots.show import Drawn
-from fermoe.study import pictures, pictures_in_notebooks, tables_for_people, tables_in_notebooks, verdicts
+from fermoe.study import pictures, tables_for_people, verdicts
 from fermoe.study.plan import load_study
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
@@ -233,7 +233,7 @@ def write_index(results: Path | None = None) -> Sequence[Path]:
     by_size = sizes_table(found)
     write_csv(results / SIZES, by_size)
     written = [INDEX, VERDICTS, SIZES]
-    if (figure := _drawn(pictures_in_notebooks.sizes, by_size)) is not None:
+    if (figure := _drawn(pictures.sizes, by_size)) is not None:
         write_text(results / SIZES_FIGURE, figure.content.decode())
         written.append(SIZES_FIGURE)
     titles = {name: study_title(results / name) for name in found}
@@ -258,7 +258,7 @@ def index_page(
         answer=answers.verdicts({"claims": claims}),
         by_size=sizes(by_size),
         size_figure=size_figure,
-        size_table=tables_in_notebooks.sizes(by_size),
+        size_table=tables_for_people.sizes(by_size),
         claims=lines,
         studies=[
             {

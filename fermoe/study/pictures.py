@@ -17,11 +17,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, over_seeds, rows_of
+from fermoe.evidence.sizes import lead_by_size
 from fermoe.metrics import MEASURES
 from fermoe.paper import published
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
-from fermoe.plots.ablation import plot_advantages
+from fermoe.plots.ablation import plot_advantages, plot_sizes
 from fermoe.plots.accuracy import plot_accuracy_intervals
 from fermoe.plots.beside import plot_beside
 from fermoe.plots.crops import plot_rates
@@ -253,8 +254,8 @@ def variants(tables: Tables, chosen: Collection[str] = ()) -> Drawn | None:
     more, less = (
         [name for name, outcome in outcomes.items() if outcome is side] for side in (Outcome.BETTER, Outcome.WORSE)
     )
-    said = [f"More accurate than: {', '.join(more)}"] if more else []
-    said += [f"{'less' if more else 'Less'} accurate than: {', '.join(less)}"] if less else []
+    said = [f"More accurate than: {' · '.join(more)}"] if more else []
+    said += [f"{'less' if more else 'Less'} accurate than: {' · '.join(less)}"] if less else []
     title = "; ".join(said) or "No variant is clearly less accurate than the whole"
     x = "Full network − variant (points, 95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "second", "measure", x, f"Variant ({first})")
@@ -302,6 +303,21 @@ def beside(tables: Tables) -> Drawn | None:
     shown = table.assign(low=-table["crossed_high"], high=-table["crossed_low"])
     alt = _sentence(shown, "The full network's advantage over other models, by model, test images and measure")
     return Drawn(plot_beside(table, None, _titled(title)), alt)
+
+
+def sizes(table: pd.DataFrame) -> Drawn | None:
+    """How the hybrid's lead goes with the size of the network; `table` is of `sizes.sizes_table`."""
+    if table.empty:
+        return None
+    ahead = [style.size_name(size) for size, one in lead_by_size(table).items() if one.outcome is Outcome.BETTER]
+    behind = [style.size_name(size) for size, one in lead_by_size(table).items() if one.outcome is Outcome.WORSE]
+    said = [f"ahead in the {listed(ahead)} network"] if ahead else []
+    said += [f"behind in the {listed(behind)} network"] if behind else []
+    title = (
+        f"In accuracy the hybrid is {', '.join(said)}" if said else "At no size can hybrid and backbone be told apart"
+    )
+    alt = "The hybrid's lead over its backbone in three measures against the size of the network, with intervals."
+    return Drawn(plot_sizes(table, None, _titled(title)), alt)
 
 
 PICTURES: Mapping[str, Callable[[Tables], Drawn | None]] = {

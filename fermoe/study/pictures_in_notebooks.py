@@ -8,11 +8,10 @@ import pandas as pd
 from fermoe.evidence import messages
 from fermoe.evidence.ablation import seed_table
 from fermoe.evidence.answers_on_the_lead import compared_runs
-from fermoe.evidence.findings import Outcome, listed, over_seeds, rows_of
-from fermoe.evidence.sizes import lead_by_size
+from fermoe.evidence.findings import Outcome, over_seeds, rows_of
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
-from fermoe.plots.ablation import plot_advantages, plot_seeds, plot_sizes
+from fermoe.plots.ablation import plot_advantages, plot_seeds
 from fermoe.plots.accuracy import plot_confusion, plot_confusion_difference
 from fermoe.plots.show import Drawn, described
 from fermoe.study import tables_in_notebooks
@@ -33,21 +32,6 @@ def by_class(tables: Tables) -> Drawn | None:
         y="Class",
     )
     return described(ax)
-
-
-def sizes(table: pd.DataFrame) -> Drawn | None:
-    """11: how the hybrid's lead goes with the size of the network; `table` is of `sizes.sizes_table`."""
-    if table.empty:
-        return None
-    ahead = [style.size_name(size) for size, one in lead_by_size(table).items() if one.outcome is Outcome.BETTER]
-    behind = [style.size_name(size) for size, one in lead_by_size(table).items() if one.outcome is Outcome.WORSE]
-    said = [f"ahead in the {listed(ahead)} network"] if ahead else []
-    said += [f"behind in the {listed(behind)} network"] if behind else []
-    title = (
-        f"In accuracy the hybrid is {', '.join(said)}" if said else "At no size can hybrid and backbone be told apart"
-    )
-    alt = "The hybrid's lead over its backbone in three measures against the size of the network, with intervals."
-    return Drawn(plot_sizes(table, None, title), alt)
 
 
 def seeds(tables: Tables) -> Drawn | None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fermoe import seeds
 from fermoe.evidence.findings import AXES, COMPARED, Finding, Outcome, findings, over_seeds, rows_of, share, signed
+from fermoe.evidence.sizes import lead_by_size
 from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, DROPS, MEASURES
@@ -394,6 +395,23 @@ def beside(tables: Tables) -> PeopleTable:
     titles = ("Other model, test images", "Images", "Seeds of the full network", *heads)
     caption = "Other models on the same test images; positive: the full network is better"
     return PeopleTable(caption, titles, rows, "beside.csv")
+
+
+def sizes(table: pd.DataFrame) -> PeopleTable:
+    """The hybrid's lead by size; `table` is of `sizes.sizes_table`."""
+    rows = []
+    for size, group in table.groupby("model", sort=False):
+        first = group.iloc[0]
+        leads = [lead_by_size(table, name)[str(size)].text() for name in group["measure"]]
+        about = (style.size_name(str(size)), f"{first['parameters'] / 1e6:.2g}", f"{first['mmac']:.0f}")
+        many = (str(first["seeds"]), str(first["epochs"]))
+        rows.append((*about, f"{first['mmac'] / first['backbone_mmac']:.1f}", *many, *leads))
+    columns = (
+        "Network", "Parameters, millions", "Million multiply-adds", "Times its ResNet's", "Seeds of each", "Epochs",
+        *(f"{name[0].upper()}{name[1:]}, points" for name in style.MEASURE_NAMES.values()),
+    )  # fmt: skip
+    caption = "The hybrid beside its backbone by size; positive: the hybrid is better"
+    return PeopleTable(caption, columns, rows, "sizes.csv")
 
 
 TABLES: Mapping[str, Callable[[Tables], PeopleTable]] = {

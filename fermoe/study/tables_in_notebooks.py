@@ -12,7 +12,6 @@ from fermoe.evidence.answers_on_the_lead import compared_runs, pairs_ahead
 from fermoe.evidence.confusions import published_recalls
 from fermoe.evidence.crops import quality_summary
 from fermoe.evidence.findings import AXES, COMPARED, Finding, Outcome, comparison, findings, rows_of, share
-from fermoe.evidence.sizes import lead_by_size
 from fermoe.paper import published
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
@@ -128,23 +127,6 @@ def confused_pairs(pairs: pd.DataFrame, paper: pd.DataFrame) -> PeopleTable:
         rows.append((row.true, row.predicted, share(row.share, row.low, row.high), share(theirs)))
     columns = ("True class", "Taken for", "Of its images, mean over seeds", "In the paper's matrix")
     return PeopleTable("What is taken for what most often", columns, rows)
-
-
-def sizes(table: pd.DataFrame) -> PeopleTable:
-    """11: the hybrid's lead by size; `table` is of `sizes.sizes_table`."""
-    rows = []
-    for size, group in table.groupby("model", sort=False):
-        first = group.iloc[0]
-        leads = [lead_by_size(table, name)[str(size)].text() for name in group["measure"]]
-        about = (style.size_name(str(size)), f"{first['parameters'] / 1e6:.2g}", f"{first['mmac']:.0f}")
-        many = (str(first["seeds"]), str(first["epochs"]))
-        rows.append((*about, f"{first['mmac'] / first['backbone_mmac']:.1f}", *many, *leads))
-    columns = (
-        "Network", "Parameters, millions", "Million multiply-adds", "Times its ResNet's", "Seeds of each", "Epochs",
-        *(f"{name[0].upper()}{name[1:]}, points" for name in style.MEASURE_NAMES.values()),
-    )  # fmt: skip
-    caption = "The hybrid beside its backbone by size; positive: the hybrid is better"
-    return PeopleTable(caption, columns, rows, "sizes.csv")
 
 
 def chosen_variants(tables: Tables, chosen: Collection[str]) -> PeopleTable:

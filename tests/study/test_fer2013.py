@@ -15,7 +15,7 @@ from fermoe.errors import UserError
 from fermoe.files import results_dir
 from fermoe.metrics import MEASURES
 from fermoe.plots import style
-from fermoe.study import fer2013, pictures, tables_in_notebooks
+from fermoe.study import fer2013, pictures, tables_for_people, tables_in_notebooks
 from fermoe.study.archive import unpack
 from fermoe.study.tables import read_tables
 from fermoe.training.runs import finished_runs
@@ -230,7 +230,7 @@ def test_the_lead_by_size_reads_every_study(tmp_path: Path) -> None:
     assert found.figure.ax.get_title(loc="left") == (
         "In accuracy the hybrid is ahead in the paper64 network, behind in the miniature network"
     )
-    assert [row[0] for row in tables_in_notebooks.sizes(found.compared).rows] == ["miniature", "paper64"]
+    assert [row[0] for row in tables_for_people.sizes(found.compared).rows] == ["miniature", "paper64"]
     nothing = fer2013.by_size([])
     assert nothing.answer.data == f"**Every study.** No study of FER-2013 here has {fer2013.QUESTIONS['lead'].needs}."
     assert nothing.figure is None
