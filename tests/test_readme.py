@@ -11,6 +11,8 @@ import pytest
 from fermoe.evidence import answers
 from fermoe.evidence.findings import Finding, comparison, findings
 from fermoe.files import results_dir
+from fermoe.paper.part_rules import UNTRAINED_GATES
+from fermoe.plots import style
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import accuracies, inputs, variants
 
@@ -19,6 +21,7 @@ README = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "results" / "README.md").read_text()
 FIRST_SCREEN = README.partition("## ")[0]
 TEN, LONG, SHORT = "fer2013-ten-miniature", "fer2013-long-miniature", "fer2013-miniature"
+CAUSES = "fer2013-causes-miniature"
 
 
 def rows_after(text: str, heading: str) -> list[list[str]]:
@@ -46,7 +49,11 @@ def stands_in(found: Finding, text: str) -> bool:
 
 @pytest.mark.parametrize(
     ("study", "variant"),
-    [(LONG, "backbone"), *((TEN, name) for name in ("backbone", "backbone_x2", "no_moe", "no_cnn1", "no_cnn2"))],
+    [
+        (LONG, "backbone"),
+        *((TEN, name) for name in ("backbone", "backbone_x2", "no_moe", "no_cnn1", "no_cnn2")),
+        (CAUSES, "frozen_gate"),
+    ],
 )
 def test_the_answer_of_readme_is_the_tables(study: str, variant: str) -> None:
     found = findings(comparison(read_tables(results_dir() / study), "variant", "full", variant), -1)
@@ -54,6 +61,13 @@ def test_the_answer_of_readme_is_the_tables(study: str, variant: str) -> None:
         if variant == "backbone" or measure == "accuracy":
             assert stands_in(finding, FIRST_SCREEN), (measure, finding.text())
             assert f"{finding.images:,} test images" in FIRST_SCREEN
+
+
+def test_what_readme_says_of_augmentation_is_the_table() -> None:
+    ablation = read_tables(results_dir() / TEN)["ablation"]
+    of_full = {"ablation": ablation[ablation["variant"] == "full"]}
+    found = findings(comparison(of_full, "pipeline", "imagenet", "imagenet+augment"))
+    assert stands_in(found["accuracy"], FIRST_SCREEN)
 
 
 def test_what_readme_says_of_cropping_is_the_table() -> None:
@@ -98,9 +112,14 @@ def test_the_leaderboard_has_every_setting_once_the_best_first(studies: tuple[st
 
 
 def test_the_differences_of_the_leaderboard_are_the_tables() -> None:
-    for study, table in ((TEN, variants), (LONG, variants), (SHORT, variants), (SHORT, inputs)):
+    for study, table in ((TEN, variants), (TEN, inputs), (LONG, variants), (SHORT, variants), (SHORT, inputs)):
         for row in table(read_tables(results_dir() / study)).rows:
             assert f"| {' | '.join(row)} |" in RESULTS
+    untrained = {style.variant_name(name) for name in UNTRAINED_GATES}
+    gates = [row for row in variants(read_tables(results_dir() / CAUSES)).rows if row[0] in untrained]
+    assert len(gates) == len(UNTRAINED_GATES)
+    for row in gates:
+        assert f"| {' | '.join(row)} |" in RESULTS
 
 
 def test_the_figure_of_readme_is_that_of_the_leading_question_by_size() -> None:

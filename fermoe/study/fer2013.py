@@ -66,14 +66,15 @@ class Study:
         return set(rows_of(self.tables, "accuracy", "split")["dataset"]) == {DATASET}
 
     @property
-    def rank(self) -> tuple[bool, bool, int, int, str]:
+    def rank(self) -> tuple[bool, bool, int, int, int, str]:
         """The richest study has the lowest: `studies`."""
         rows = rows_of(self.tables, "accuracy", "split", "seed", "epochs", "model")
         rows = full_network(rows[(rows["split"] == "test") & (rows["protocol"] == "audited")])
         longest = int(rows["epochs"].max()) if len(rows) else 0
         mixed = not rows["composition"].isin(["", "as_given"]).all()
         other = bool(rows["model"].isin(OTHER_PROPORTIONS).any())
-        return mixed, other, -rows["seed"].nunique(), -longest, self.folder.name
+        trainings = len(rows_of(self.tables, "accuracy", "split"))
+        return mixed, other, -rows["seed"].nunique(), -longest, -trainings, self.folder.name
 
     @functools.cached_property
     def confused(self) -> Confused | None:
@@ -97,7 +98,7 @@ def studies(study: str | Path = "", results: Path | None = None) -> list[Study]:
     Studies of smaller copies of the paper's network come before those of other proportions (`OTHER_PROPORTIONS`), and
     those that train on other shares of the classes than the dataset's last (`fermoe.data.composition`). The
     richest has most seeds of the full network under the audited protocol; between equals, the one that may train for
-    most epochs, then the first by name.
+    most epochs, then the one with most trainings, then the first by name.
 
     Raises:
         UserError: there is none, or `study` is not a folder with tables of FER-2013 alone.

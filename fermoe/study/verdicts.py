@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fermoe.evidence.findings import listed
 from fermoe.paper import published
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PAPER_NETWORK, SUPPORTED, Tables
 from fermoe.study.tables import read_tables
@@ -40,12 +41,22 @@ def why(claim: str, verdict: str, reason: str) -> str:
         leads, gaps = re.findall(r"on (\d+ of \d+)", reason)[0], re.findall(r"to \w+ [-\d.]+ → [-\d.]+", reason)
         cause = f"with equal shares its lead goes {' and '.join(gaps)} points" if gaps else "the cause was not tested"
         return f"happy leads on {leads} datasets; {cause}"
+    where = ", on a scale model" if reason.startswith("on a scale model") else ""
+    if claim == "C7" and where and (lost := re.findall(r"(the [\w ]+?) loses (\S+ \[[^\]]+\]) absolute", reason)):
+        (first, points), *rest = lost
+        said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
+        return f"under occlusion and light {listed(said)} points more than the whole{where}"
+    if (
+        claim == "C9"
+        and where
+        and (gains := re.findall(r"beside (.+?) the trained gate gains (\S+ \[[^\]]+\]) in accuracy", reason))
+    ):
+        return f"a trained gate gains {listed([f'{points} over {gate}' for gate, points in gains])} in accuracy{where}"
     if claim == "C10" and (adds := re.findall(r"(extractor \d) adds (\S+ \[[^\]]+\]) in accuracy", reason)):
-        where = ", on a scale model" if reason.startswith("on a scale model") else ""
         return f"{' and '.join(f'{name} adds {points}' for name, points in adds)} points of accuracy{where}"
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
         first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]
-        return f"{first}, on a scale model"
+        return f"{first}{where}"
     if reason.startswith("needs "):
         return reason.partition(":")[0] + _mechanism(reason)
     if _MECHANISM in reason:
@@ -100,7 +111,7 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
 
     A decision counts more than "inconclusive", and that more than "not tested", then the paper's network more than a
     scale model, then what the rule says of runs that cannot decide, then a study that tried; between equals real faces
-    count more than drawn ones, then more seeds, then longer training.
+    count more than drawn ones, then more seeds, then longer training, then more trainings.
     Where two studies decide against each other the claim is inconclusive.
     """
     entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
@@ -133,11 +144,11 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool, bool, int, float]:
+def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool, bool, int, float, int]:
     accuracy = tables.get("accuracy", pd.DataFrame())
     real = "dataset" in accuracy and bool(accuracy["dataset"].isin([*published.TITLES]).any())
     epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
     seeds = accuracy["seed"].nunique() if "seed" in accuracy else 0
     by_paper, alone = line["scope"] == PAPER_NETWORK, _STRENGTH.get(_alone(line["reason"]), 0)
     tried = not line["reason"].startswith("needs ")
-    return _STRENGTH.get(line["verdict"], 0), by_paper, alone, tried, real, seeds, epochs
+    return _STRENGTH.get(line["verdict"], 0), by_paper, alone, tried, real, seeds, epochs, len(accuracy)
