@@ -13,8 +13,7 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/study/test_slurm.py
-	$(BIN)/python -m pytest tests/study/test_slurm.py  # alone: munge's user may not enter the folders of two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(BIN)/python -m tests.check_notebooks
 
 browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none

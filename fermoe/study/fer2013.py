@@ -68,13 +68,13 @@ class Study:
     @property
     def rank(self) -> tuple[bool, bool, int, int, int, str]:
         """The richest study has the lowest: `studies`."""
-        rows = rows_of(self.tables, "accuracy", "split", "seed", "epochs", "model")
-        rows = full_network(rows[(rows["split"] == "test") & (rows["protocol"] == "audited")])
+        trainings = rows_of(self.tables, "accuracy", "split", "seed", "epochs", "model")
+        audited = (trainings["split"] == "test") & (trainings["protocol"] == "audited")
+        rows = full_network(trainings[audited])
         longest = int(rows["epochs"].max()) if len(rows) else 0
         mixed = not rows["composition"].isin(["", "as_given"]).all()
         other = bool(rows["model"].isin(OTHER_PROPORTIONS).any())
-        trainings = len(rows_of(self.tables, "accuracy", "split"))
-        return mixed, other, -rows["seed"].nunique(), -longest, -trainings, self.folder.name
+        return mixed, other, -rows["seed"].nunique(), -longest, -len(trainings), self.folder.name
 
     @functools.cached_property
     def confused(self) -> Confused | None:

@@ -309,8 +309,11 @@ def sizes(table: pd.DataFrame) -> Drawn | None:
     """How the hybrid's lead goes with the size of the network; `table` is of `sizes.sizes_table`."""
     if table.empty:
         return None
-    ahead = [style.size_name(size) for size, one in lead_by_size(table).items() if one.outcome is Outcome.BETTER]
-    behind = [style.size_name(size) for size, one in lead_by_size(table).items() if one.outcome is Outcome.WORSE]
+    leads = lead_by_size(table)
+    ahead, behind = (
+        [style.size_name(size) for size, lead in leads.items() if lead.outcome is side]
+        for side in (Outcome.BETTER, Outcome.WORSE)
+    )
     said = [f"ahead in the {listed(ahead)} network"] if ahead else []
     said += [f"behind in the {listed(behind)} network"] if behind else []
     title = (

@@ -399,10 +399,10 @@ def beside(tables: Tables) -> PeopleTable:
 
 def sizes(table: pd.DataFrame) -> PeopleTable:
     """The hybrid's lead by size; `table` is of `sizes.sizes_table`."""
-    rows = []
+    rows, by_measure = [], {name: lead_by_size(table, name) for name in table["measure"].unique()}
     for size, group in table.groupby("model", sort=False):
         first = group.iloc[0]
-        leads = [lead_by_size(table, name)[str(size)].text() for name in group["measure"]]
+        leads = [by_measure[name][str(size)].text() for name in group["measure"]]
         about = (style.size_name(str(size)), f"{first['parameters'] / 1e6:.2g}", f"{first['mmac']:.0f}")
         many = (str(first["seeds"]), str(first["epochs"]))
         rows.append((*about, f"{first['mmac'] / first['backbone_mmac']:.1f}", *many, *leads))

@@ -21,6 +21,8 @@ NOBODY = "no study so far"
 
 _STRENGTH = {SUPPORTED: 3, CONTRADICTED: 3, INCONCLUSIVE: 2, NOT_TESTED: 1}
 _MECHANISM = "mechanism only"
+_POINTS = r"(\S+ \[[^\]]+\])"
+"""A difference with its interval, in a reason."""
 _SHORT = {
     "not one of the paper's datasets": "seen on drawn faces alone",
     "another dataset than the claim's": "seen on another dataset",
@@ -42,17 +44,17 @@ def why(claim: str, verdict: str, reason: str) -> str:
         cause = f"with equal shares its lead goes {' and '.join(gaps)} points" if gaps else "the cause was not tested"
         return f"happy leads on {leads} datasets; {cause}"
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
-    if claim == "C7" and where and (lost := re.findall(r"(the [\w ]+?) loses (\S+ \[[^\]]+\]) absolute", reason)):
+    if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
         (first, points), *rest = lost
         said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
         return f"under occlusion and light {listed(said)} points more than the whole{where}"
     if (
         claim == "C9"
         and where
-        and (gains := re.findall(r"beside (.+?) the trained gate gains (\S+ \[[^\]]+\]) in accuracy", reason))
+        and (gains := re.findall(rf"beside (.+?) the trained gate gains {_POINTS} in accuracy", reason))
     ):
         return f"a trained gate gains {listed([f'{points} over {gate}' for gate, points in gains])} in accuracy{where}"
-    if claim == "C10" and (adds := re.findall(r"(extractor \d) adds (\S+ \[[^\]]+\]) in accuracy", reason)):
+    if claim == "C10" and (adds := re.findall(rf"(extractor \d) adds {_POINTS} in accuracy", reason)):
         return f"{' and '.join(f'{name} adds {points}' for name, points in adds)} points of accuracy{where}"
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
         first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]

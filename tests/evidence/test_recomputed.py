@@ -20,6 +20,7 @@ from fermoe.evidence.accuracy import accuracy_table
 from fermoe.evidence.leaks import leak_table
 from fermoe.study import archive
 from fermoe.training.runs import FinishedRun, finished_runs
+from tests.helpers.plain import degrees, welch
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PACKED = [
@@ -112,11 +113,7 @@ def test_paired_differences_of_every_measure_and_welchs_interval(table: pd.DataF
         a, b = (np.array([one[measure] for one in side]) for side in (full, backbone))
         assert row["difference"] == pytest.approx(b.mean() - a.mean(), abs=1e-9)
         assert row["baseline_value"] == pytest.approx(a.mean(), abs=1e-9)
-        n = len(seeds)
-        va, vb = (np.sum((x - x.mean()) ** 2) / (n - 1) / n for x in (a, b))
-        half = students.ppf(0.975, (va + vb) ** 2 / (va**2 / (n - 1) + vb**2 / (n - 1))) * np.sqrt(va + vb)
-        ends = (b.mean() - a.mean() - half, b.mean() - a.mean() + half)
-        assert (row["seeds_low"], row["seeds_high"]) == pytest.approx(ends, abs=1e-9)
+        assert (row["seeds_low"], row["seeds_high"]) == pytest.approx(welch(a, b), abs=1e-9)
 
 
 @LEADING
@@ -135,8 +132,7 @@ def test_the_crossed_interval_equivalence_and_detectable_difference_to_monte_car
             means[m][k] = sides["backbone"][m] - sides["full"][m]
     for m in measures:
         error, row = means[m].std(ddof=1), table.loc[m]
-        parts = [np.var([scores(*answers[v, s])[m] for s in seeds], ddof=1) / n for v in ("full", "backbone")]
-        df = error**4 / sum(part**2 / (n - 1) for part in parts)
+        df = degrees(error, *(np.array([scores(*answers[v, s])[m] for s in seeds]) for v in ("full", "backbone")))
         half = students.ppf(0.975, df) * error
         tolerance = 0.12 * half  # twice the 2.4 % of two such errors, and what they do to the degrees of freedom
         assert row["crossed_low"] == pytest.approx(row["difference"] - half, abs=tolerance)

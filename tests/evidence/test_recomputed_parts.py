@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import itertools
 import math
 import tarfile
 from collections import Counter, defaultdict
@@ -19,6 +18,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t as students
+
+from tests.helpers.plain import degrees, welch
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 LAST_DIGIT = 1.01e-6
@@ -50,14 +51,6 @@ def studies(table: str) -> list[str]:
 
 def table(study: str, name: str) -> pd.DataFrame:
     return pd.read_csv(RESULTS / study / "tables" / f"{name}.csv")
-
-
-def welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Welch's 95 % interval of mean(b) − mean(a)."""
-    parts = [np.var(x, ddof=1) / len(x) for x in (a, b)]
-    df = sum(parts) ** 2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
-    half = students.ppf(0.975, df) * math.sqrt(sum(parts))
-    return b.mean() - a.mean() - half, b.mean() - a.mean() + half
 
 
 ROBUST = studies("robustness_means")
@@ -101,9 +94,7 @@ def test_the_mean_losses_under_occlusion_and_light(study: str) -> None:
                 ]  # one seed fewer: what keeps a mean of few from looking too sure
                 means.append(ends[1] - ends[0])
             error = np.std(means, ddof=1)
-            parts = [np.var(side, ddof=1) / len(side) for side in sides]
-            df = error**4 / sum(part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True))
-            half = students.ppf(0.975, df) * error
+            half = students.ppf(0.975, degrees(error, *sides)) * error
             assert (row.crossed_high - row.crossed_low) / 2 == pytest.approx(half, rel=0.12)
 
 
@@ -133,14 +124,14 @@ def information(labels: list[int], choice: list[int]) -> float:
 def test_what_gates_tell_about_the_class_and_what_another_images_gates_cost(study: str) -> None:
     content, rows = packed(study), table(study, "experts")
     kept = np.load(io.BytesIO(content["07_expert_utilization/outcomes.npz"]))
-    seen = itertools.count()
+    seen = 0
     for k, run in enumerate(map(str, kept["runs"])):
         mine = rows[rows["run"] == run].set_index(["mixture", "measure"])
         labels, chosen = gates(content[f"{run}/predictions.csv"])
         for mixture, choice in chosen.items():
             told = mine.loc[[(mixture, "mutual_information")], "value"].item()
             assert told == pytest.approx(information(labels, choice), abs=1e-4)  # gates have six digits in the CSV
-            next(seen)
+            seen += 1
         changes = [name.split("/") for name in kept[f"changes_{k}"]]
         right = kept[f"correct_{k}"].mean(axis=1)
         unchanged = next(value for (_, what, _), value in zip(changes, right, strict=True) if what.startswith("unch"))
@@ -151,4 +142,4 @@ def test_what_gates_tell_about_the_class_and_what_another_images_gates_cost(stud
         for mixture, lost in shuffled.items():
             written = mine.loc[[(mixture, "shuffled_gates_drop")], "value"].item()
             assert written == pytest.approx(np.mean(lost), abs=LAST_DIGIT)
-    assert next(seen) >= 2
+    assert seen >= 2

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,8 +53,10 @@ needs_slurm = pytest.mark.skipif(missing() is not None and not os.environ.get("C
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment in which a Slurm of this machine, without accounting, takes jobs."""
     folder = Path(str(tmp_path_factory.mktemp("slurm")))
-    for parent in (folder, folder.parent, folder.parent.parent):
-        parent.chmod(0o755)  # munge refuses what others can write, and must get in
+    shared = Path(tempfile.gettempdir()).resolve()
+    for parent in (folder, *folder.parents):
+        if shared in parent.parents:
+            parent.chmod(0o755)  # munge refuses what others can write, and must get in
     script = Path(__file__).with_name("start_slurm.sh")
     subprocess.run([str(script), str(folder)], check=True)
     yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
