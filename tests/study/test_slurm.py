@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,10 +54,9 @@ needs_slurm = pytest.mark.skipif(missing() is not None and not os.environ.get("C
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment in which a Slurm of this machine, without accounting, takes jobs."""
     folder = Path(str(tmp_path_factory.mktemp("slurm")))
-    shared = Path(tempfile.gettempdir()).resolve()
-    for parent in (folder, *folder.parents):
-        if shared in parent.parents:
-            parent.chmod(0o755)  # munge refuses what others can write, and must get in
+    closed = itertools.takewhile(lambda place: not place.stat().st_mode & stat.S_IXOTH, (folder, *folder.parents))
+    for place in closed:  # as many levels as pytest made: one more in each of several processes
+        place.chmod(0o755)  # munge refuses what others can write, and must get in
     script = Path(__file__).with_name("start_slurm.sh")
     subprocess.run([str(script), str(folder)], check=True)
     yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
