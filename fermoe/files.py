@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
@@ -118,15 +119,13 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    if os.name != "posix":  # elsewhere signal 0 is not a question
-        return True
+    """Whether a process may still write; one that ended and that nobody asked how, as in many containers, cannot."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except (OSError, OverflowError):  # somebody else's, or no number of a process
+    except (psutil.AccessDenied, OverflowError):  # somebody else's, or no number of a process
         return True
-    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

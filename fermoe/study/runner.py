@@ -72,7 +72,6 @@ class Runner:
         self.workers = workers
         self.timeout = timeout
         self.threads = threads or max(1, (os.cpu_count() or 1) // workers)
-        self.children: set[BaseProcess] = set()
         self.stopping = threading.Event()
         self.slots = list(range(workers))
         self.lock = threading.Lock()
@@ -90,15 +89,8 @@ class Runner:
                 raise
 
     def stop(self) -> None:
-        """End every child with its kernel; what they finished stays."""
+        """Have every child ended with its kernel, and no other begun; what they finished stays."""
         self.stopping.set()
-        with self.lock:
-            for child in self.children:
-                assert child.pid is not None
-                try:
-                    os.killpg(child.pid, signal.SIGTERM)
-                except ProcessLookupError:  # ended, or so young that it has no session of its own yet
-                    child.terminate()
 
     def _one(self, run: Run, progress: Progress) -> Outcome:
         if self.stopping.is_set():
@@ -119,20 +111,19 @@ class Runner:
     def _papermill(self, run: Run, slot: int, progress: Progress) -> Outcome:
         files = prepare(run)
         child = _PROCESSES.Process(target=notebooks.execute_apart, args=(*files, self._environment(slot)))
-        with self.lock:
-            child.start()
-            self.children.add(child)
+        child.start()
         started = time.monotonic()
         try:
-            while (code := _wait(child, 1.0)) is None:
+            while (code := _wait(child, 0.5)) is None:
+                if self.stopping.is_set():
+                    end(child, patience=2.0)
+                    return Outcome(run, "stopped")
                 if self.timeout is not None and time.monotonic() - started > 60 * self.timeout:
                     end(child)
                     return late(run, self.timeout)
                 progress.position(_position(run))
         finally:
-            with self.lock:
-                self.children.discard(child)
-            remove_abandoned(run.directory)
+            remove_abandoned(run.directory)  # of a kernel that was ended while it wrote
         return ended(run, code)
 
     def _environment(self, slot: int) -> dict[str, str]:

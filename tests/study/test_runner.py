@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -26,6 +28,14 @@ CELLS = {
     "hangs": "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: pass",
     "memory": "import numpy as np; np.ones(2**55)",
     "killed": "import os; os.kill(os.getpid(), 9)",
+    "writes": """
+import signal, time
+from pathlib import Path
+from fermoe.files import atomic
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+with atomic(Path(out) / "weights.pt"):
+    time.sleep(600)
+""",
     "raises": "raise ValueError('as it should')",
 }
 
@@ -75,8 +85,30 @@ def test_a_run_that_hangs_is_stopped_after_its_time_with_its_kernel(notebooks: P
     outcomes = executed(notebooks, ["hangs", "fine"], timeout=0.15)
     assert "took longer than 0.15 minutes" in str(outcomes["hangs"].error)
     assert outcomes["fine"].error is None
+    assert not kernels()
+
+
+def test_a_stopped_study_waits_for_the_end_of_its_kernels_and_clears_away_what_they_were_writing(
+    notebooks: Path,
+) -> None:
+    run, runner = run_of(notebooks, "writes"), Runner(1, 1)
+    with Progress(1, quiet=True) as progress, ThreadPoolExecutor(1) as pool:
+        outcomes = pool.submit(runner.execute, [run], progress)
+        while not any(run.directory.glob(".weights.pt.*")):
+            assert not outcomes.done(), outcomes.result()
+            time.sleep(0.1)
+        assert len(kernels()) == 1
+        runner.stop()
+        (outcome,) = outcomes.result()
+        assert not kernels()
+        assert not any(run.directory.glob(".weights.pt.*"))
+        assert outcome.error == "stopped"
+
+
+def kernels() -> list[psutil.Process]:
+    """The kernels of this process's studies that have not ended."""
     mine = psutil.Process().children(recursive=True)
-    assert not [child for child in mine if "ipykernel" in " ".join(child.cmdline())]
+    return [child for child in mine if "ipykernel" in " ".join(child.cmdline())]
 
 
 def test_only_what_failed_is_trained_again_when_that_is_asked_for(
