@@ -41,6 +41,9 @@ class Outcome(Enum):
     FEW = "too few trainings for an interval"
 
 
+CLEAR = (Outcome.BETTER, Outcome.WORSE)
+"""The two sides can be told apart, also after correction for the study's other comparisons."""
+
 IN_MEASURES = {
     Outcome.BETTER: "better in",
     Outcome.SIGN_BETTER: "better, though not after correction for the other comparisons, in",

@@ -141,8 +141,8 @@ def input_differences(tables: Tables) -> Drawn | None:
     data = advantages(comparisons(tables, ("crop", "test_crop", "pipeline")))
     if data.empty:
         return None
-    clear = int(((data["low"] > 0) | (data["high"] < 0)).sum())
-    title = f"What the network sees: {clear} of {len(data)} differences can be told"
+    clear = f"{data['clear'].sum()} of {counted(len(data), 'difference')}"
+    title = f"What the network sees: {clear} can be told, corrected for the others"
     data["comparison"] = [textwrap.fill(text, 34) for text in data["comparison"] + ", " + data["setting"]]
     x = "First − second (points, 95 % over trainings and images)"
     return Drawn(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fermoe import seeds
-from fermoe.evidence.findings import AXES, COMPARED, Finding, Outcome, findings, over_seeds, rows_of, share, signed
+from fermoe.evidence.findings import (
+    AXES,
+    CLEAR,
+    COMPARED,
+    Finding,
+    Outcome,
+    findings,
+    over_seeds,
+    rows_of,
+    share,
+    signed,
+)
 from fermoe.evidence.sizes import lead_by_size
 from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
@@ -116,13 +127,17 @@ def _setting(row: pd.Series) -> str:
 
 
 def advantages(found: Sequence[Compared]) -> pd.DataFrame:
-    """Comparisons for `plots.ablation.plot_advantages`: comparison, setting, measure, advantage, low, high."""
+    """Comparisons for `plots.ablation.plot_advantages`: comparison, setting, measure, advantage, low, high, clear.
+
+    `clear`: the difference can be told also when it is corrected for the study's other comparisons.
+    """
     rows = [
-        (one.title, one.second, one.setting, measure, finding.value, finding.low, finding.high)
+        (one.title, one.second, one.setting, measure, it.value, it.low, it.high, it.outcome in CLEAR)
         for one in found
-        for measure, finding in one.findings.items()
+        for measure, it in one.findings.items()
     ]
-    return pd.DataFrame(rows, columns=["comparison", "second", "setting", "measure", "advantage", "low", "high"])
+    columns = ["comparison", "second", "setting", "measure", "advantage", "low", "high", "clear"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def comparison_table(found: Sequence[Compared], caption: str) -> PeopleTable:

@@ -201,6 +201,16 @@ def test_the_title_of_the_leading_figure_names_the_measures(effects: tuple[Effec
     assert " ".join(drawn.ax.get_title(loc="left").split()) == said
 
 
+def test_the_title_of_what_the_network_sees_counts_what_outlasts_correction() -> None:
+    rows = compared("blazeface", BETTER, BETTER, OPEN)
+    rows = rows.assign(contrast="crop", baseline="none", variant="backbone", crop="", test_crop="")
+    rows.loc[rows["measure"] == "balanced_accuracy", "p_crossed_holm"] = 0.2
+    drawn = pictures.input_differences({"ablation": rows})
+    assert drawn is not None
+    title = " ".join(drawn.ax.get_title(loc="left").split())
+    assert title == "What the network sees: 1 of 3 differences can be told, corrected for the others"
+
+
 def recalled(effects: Mapping[str, Effect]) -> pd.DataFrame:
     rows = [compared("backbone", effect).assign(measure=f"recall_{name}") for name, effect in effects.items()]
     return pd.concat([compared("backbone", OPEN, OPEN, OPEN), *rows], ignore_index=True)
