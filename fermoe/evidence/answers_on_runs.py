@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from fermoe import seeds
+from fermoe.evidence.curves import COLUMNS, last_gains
 from fermoe.evidence.findings import (
     Finding,
     Outcome,
@@ -138,7 +139,20 @@ def training(tables: Tables) -> str:
         when = f"after {_span(early['epochs_run'])} of {limit}"
         said = f"{len(early)} of {counted(len(rows), 'training')} stopped early, {when}."
     more = ": more epochs might have helped" if last else ""
-    return f"{said} In {last} the last epoch was the best{more}."
+    return f"{said} In {last} the last epoch was the best{more}.{_last_epoch(tables)}"
+
+
+def _last_epoch(tables: Tables) -> str:
+    """What the last epoch added to the validation accuracy of the full network; nothing where that is not known."""
+    gains = full_network(last_gains(rows_of(tables, "curves", *COLUMNS)))
+    if gains.empty:
+        return ""
+    found = over_seeds(gains["gain"], seeds.EQUAL)
+    what = {
+        Outcome.BETTER: "The full network was still gaining: its last epoch added",
+        Outcome.WORSE: "The full network was past its best: its last epoch added",
+    }.get(found.outcome, "The full network's last epoch added")
+    return f" {what} {found.text()} points of validation accuracy ({counted(found.seeds, 'seed')})."
 
 
 def imbalance(tables: Tables) -> str:

@@ -177,7 +177,12 @@ def comparison(
 
 def full_network(table: pd.DataFrame) -> pd.DataFrame:
     """The full network's rows of a table about single runs, in one setting: chosen as by `comparison`."""
-    rows = table[(table["variant"] == "full") & ~table["crop"].isin(CONTROLS)]
+    return one_setting(table, "full")
+
+
+def one_setting(table: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """As `full_network`, of any variant."""
+    rows = table[(table["variant"] == variant) & ~table["crop"].isin(CONTROLS)]
     groups = [group for _, group in rows.groupby(list(AXES), sort=True)]
 
     def rank(group: pd.DataFrame) -> tuple[bool, bool, int]:

@@ -64,3 +64,23 @@ def plot_beside_published(
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.legend_outside(ax)
     return style.finish(ax, title, "Epoch", "Validation accuracy (%)")
+
+
+def plot_curves(table: pd.DataFrame, ax: Axes | None = None, title: str = "Validation accuracy by epoch") -> Axes:
+    """One line per variant: the mean over seeds, around the full network's a band from its lowest to its highest seed.
+
+    `table` has the columns variant, seed, epoch, val_accuracy (a share); one setting per variant.
+    """
+    ax = style.axes_or_new(ax, (8.4, 4.2))
+    for variant, rows in style.in_order(table, "variant").groupby("variant", sort=False):
+        name = str(variant)
+        by_epoch = 100 * rows.groupby("epoch")["val_accuracy"].agg(["mean", "min", "max"])
+        colour = style.variant_colour(name)
+        if name == "full":
+            ax.fill_between(by_epoch.index, by_epoch["min"], by_epoch["max"], color=colour, alpha=0.15, lw=0)
+        count = rows["seed"].nunique()
+        label = f"{style.variant_name(name)} ({count})"
+        ax.plot(by_epoch.index, by_epoch["mean"], "-", marker=style.variant_marker(name), color=colour, label=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.legend_outside(ax, title="Network (seeds)")
+    return style.finish(ax, title, "Epoch", "Validation accuracy (%)")

@@ -54,7 +54,7 @@ SETTING = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "t
 TRAINED = ("model", "initial_weights", "learning_rate", "decay", "batch_size", "epochs", "patience", "label_smoothing")
 """With `SETTING`, the columns of accuracy.csv in which two studies may differ on purpose."""
 
-NUMBERED = ("expert", "severity")  # columns of numbers that name a row; besides these, columns of text do
+NUMBERED = ("expert", "severity", "epoch")  # columns of numbers that name a row; besides these, columns of text do
 NO_NAMES = ("run", "runs")
 BY_SEEDS = {"seeds", "seeds_low", "seeds_high"}
 """What a table with rows over all seeds has, if it can be judged."""

@@ -16,7 +16,18 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fermoe.evidence.findings import Finding, Outcome, counted, dataset_title, listed, over_seeds, rows_of
+from fermoe.evidence import curves
+from fermoe.evidence.findings import (
+    Finding,
+    Outcome,
+    counted,
+    dataset_title,
+    listed,
+    one_setting,
+    over_seeds,
+    rows_of,
+    span,
+)
 from fermoe.evidence.sizes import lead_by_size
 from fermoe.metrics import MEASURES
 from fermoe.paper import published
@@ -28,7 +39,7 @@ from fermoe.plots.beside import plot_beside
 from fermoe.plots.crops import plot_rates
 from fermoe.plots.imbalance import plot_gaps
 from fermoe.plots.show import Drawn
-from fermoe.plots.training import plot_history
+from fermoe.plots.training import plot_curves
 from fermoe.study.tables_for_people import advantages, comparisons, in_order, input_name, lost
 
 WIDEST = 62
@@ -165,17 +176,17 @@ def inputs(tables: Tables) -> Drawn | None:
     return Drawn(ax, "How often the paper's detector finds a face, by dataset, framing and split.")
 
 
-def history(tables: Tables) -> Drawn | None:
-    """04: the published history of the study's dataset."""
-    names = set(rows_of(tables, "accuracy", "split")["dataset"]) & set(published.TITLES)
-    if not names:
+def learning_curves(tables: Tables) -> Drawn | None:
+    """04: each network's validation accuracy by epoch, and what the last one added."""
+    table = rows_of(tables, "curves", *curves.COLUMNS)
+    if table.empty:
         return None
-    name = min(names)
-    log = published.training_history()
-    chosen = int(published.chosen_epochs().set_index("dataset").at[name, "chosen_epoch"])
-    title = f"The paper's training on {published.TITLES[name]}: epoch {chosen} was kept"
-    ax = plot_history(log[log["dataset"] == name], None, title, "accuracy", chosen, "test split (as validation)")
-    return Drawn(ax, f"The paper's own log: accuracy by epoch on training and test images, epoch {chosen} kept.")
+    shown = pd.concat([one_setting(table, variant) for variant in dict.fromkeys(table["variant"])])
+    gains = curves.last_gains(shown).groupby("variant")["gain"].mean()
+    what = f"On average the last epoch added {span(gains)} points" if len(gains) else "Validation accuracy by epoch"
+    many = ", by network" if len(gains) > 1 else ""
+    alt = "Validation accuracy by epoch, mean over seeds; shaded: the full network from its lowest to its highest seed."
+    return Drawn(plot_curves(shown, None, _titled(what + many)), alt)
 
 
 def accuracies(tables: Tables) -> Drawn | None:
@@ -326,7 +337,7 @@ def sizes(table: pd.DataFrame) -> Drawn | None:
 PICTURES: Mapping[str, Callable[[Tables], Drawn | None]] = {
     "00_published_claims": published_accuracies,
     "02_preprocessing": inputs,
-    "04_training": history,
+    "04_training": learning_curves,
     "05_confusion_matrices": accuracies,
     "06_grad_cam": maps,
     "07_expert_utilization": gates,

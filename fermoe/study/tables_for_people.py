@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fermoe import seeds
+from fermoe.evidence import curves
 from fermoe.evidence.findings import (
     AXES,
     CLEAR,
@@ -234,12 +235,17 @@ def epochs(tables: Tables) -> PeopleTable:
     """04: how long trainings ran."""
     table = in_order(rows_of(tables, "accuracy", "split", "epochs", "epochs_run", "best_epoch", "learning_rate"))
     table, rows = table[table["split"] == "test"], []
+    gains = curves.last_gains(rows_of(tables, "curves", *curves.COLUMNS)).set_index("run")
     for (protocol, variant, pipeline), group in table.groupby(["protocol", "variant", "pipeline"], sort=False):
         network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"
         cells = [_range(group[name]) for name in ("epochs", "epochs_run", "best_epoch")]
+        mine = gains[gains.index.isin(group["run"])] if "run" in group else gains.iloc[:0]
+        cells += [mean(mine["val_accuracy"]), over_seeds(mine["gain"]).text() if len(mine) else ""]
         rows.append((network, f"{group['learning_rate'].iloc[0]:g}", *cells))
     columns = ("Network", "Learning rate", "Epochs at most", "Epochs run", "Best epoch")
-    return PeopleTable("How long trainings ran, over their seeds", columns, rows, "accuracy.csv")
+    more = ("Validation accuracy after the last, %", "The last epoch added, points")
+    caption = "How long trainings ran, and whether they still gained: means over trainings with Student's interval"
+    return PeopleTable(caption, (*columns, *more), rows, "curves.csv")
 
 
 def _range(values: pd.Series) -> str:

@@ -191,9 +191,9 @@ def beside_paper(tables: Tables, study: str = "") -> PeopleTable:
 
 SECTIONS = (
     "claims", "accuracy", "ablation", "selection", "leaks", "leaked_images", "crops", "experts", "grad_cam",
-    "robustness", "robustness_means",
+    "robustness", "robustness_means", "curves",
 )  # fmt: skip
-"""The tables that have a section of their own in the report notebook; `further` shows any other."""
+"""Tables that the report notebook has a section on, or that are too long for it; `further` shows any other."""
 
 
 def further(tables: Mapping[str, pd.DataFrame]) -> list[PeopleTable]:

@@ -78,7 +78,7 @@ def test_a_folder_is_identical_to_itself_and_says_so_with_exit_code_0(tmp_path: 
     study = a_study(tmp_path / "a")
     result = CliRunner().invoke(main, ["compare", str(study), str(study)])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-1] == "identical (4 identical)"
+    assert result.output.splitlines()[-1] == "identical (5 identical)"
     assert "predictions to the last digit: equal in 6 of 6 runs" in result.output
 
 
@@ -191,7 +191,7 @@ def test_contradicting_verdicts_are_outside_and_lost_decisions_are_named(tmp_pat
 def test_two_seeds_know_no_spread_and_are_not_judged(tmp_path: Path) -> None:
     one, other = a_study(tmp_path / "a", drawn=(0, 1)), a_study(tmp_path / "b", drawn=(0, 1), learning_rate=0.002)
     for folder in (one, other):
-        for name in ("selection", "claims"):
+        for name in ("selection", "curves", "claims"):
             (folder / "tables" / f"{name}.csv").unlink()
     found = compare(one, other)
     assert set(outcomes(found).values()) == {"not judged"}
