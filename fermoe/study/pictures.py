@@ -152,8 +152,9 @@ def input_differences(tables: Tables) -> Drawn | None:
     data = advantages(comparisons(tables, ("crop", "test_crop", "pipeline")))
     if data.empty:
         return None
-    clear = f"{data['clear'].sum()} of {counted(len(data), 'difference')}"
-    title = f"What the network sees: {clear} can be told, corrected for the others"
+    known = data[data["low"].notna()]
+    clear = f"{known['clear'].sum()} of {counted(len(known), 'difference')} can be told, corrected for the others"
+    title = f"What the network sees: {clear if len(known) else 'too few trainings for intervals'}"
     data["comparison"] = [textwrap.fill(text, 34) for text in data["comparison"] + ", " + data["setting"]]
     x = "First − second (points, 95 % over trainings and images)"
     return Drawn(plot_advantages(data, None, title, x=x), _sentence(data, "What changes of the input gain"))

@@ -209,6 +209,9 @@ def test_the_title_of_what_the_network_sees_counts_what_outlasts_correction() ->
     assert drawn is not None
     title = " ".join(drawn.ax.get_title(loc="left").split())
     assert title == "What the network sees: 1 of 3 differences can be told, corrected for the others"
+    few = pictures.input_differences({"ablation": rows.assign(seeds=2, crossed_low=np.nan, crossed_high=np.nan)})
+    assert few is not None
+    assert few.ax.get_title(loc="left") == "What the network sees: too few trainings for intervals"
 
 
 def recalled(effects: Mapping[str, Effect]) -> pd.DataFrame:
