@@ -177,17 +177,20 @@ def comparison(
 
 def full_network(table: pd.DataFrame) -> pd.DataFrame:
     """The full network's rows of a table about single runs, in one setting: chosen as by `comparison`."""
-    return one_setting(table, "full")
+    return in_one_setting(table, "full")
 
 
-def one_setting(table: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """As `full_network`, of any variant."""
+def in_one_setting(table: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """A variant's rows of a table about single runs, in the setting of `full_network` where it has that."""
     rows = table[(table["variant"] == variant) & ~table["crop"].isin(CONTROLS)]
     groups = [group for _, group in rows.groupby(list(AXES), sort=True)]
+    common = [axis for axis in AXES if axis != "variant"]
+    full = full_network(table)[common].drop_duplicates() if variant != "full" else rows[common].iloc[:0]
 
-    def rank(group: pd.DataFrame) -> tuple[bool, bool, int]:
+    def rank(group: pd.DataFrame) -> tuple[bool, bool, bool, int]:
         first = group.iloc[0]
-        return first["protocol"] == "audited", is_plain(first["pipeline"]), group["seed"].nunique()
+        same = bool((full == first[common]).all(axis=1).any())
+        return same, first["protocol"] == "audited", is_plain(first["pipeline"]), group["seed"].nunique()
 
     return max(groups, key=rank) if groups else rows
 

@@ -22,8 +22,8 @@ from fermoe.evidence.findings import (
     Outcome,
     counted,
     dataset_title,
+    in_one_setting,
     listed,
-    one_setting,
     over_seeds,
     rows_of,
     span,
@@ -182,11 +182,14 @@ def learning_curves(tables: Tables) -> Drawn | None:
     table = rows_of(tables, "curves", *curves.COLUMNS)
     if table.empty:
         return None
-    shown = pd.concat([one_setting(table, variant) for variant in dict.fromkeys(table["variant"])])
+    shown = pd.concat([in_one_setting(table, variant) for variant in dict.fromkeys(table["variant"])])
     gains = curves.last_gains(shown).groupby("variant")["gain"].mean()
     what = f"On average the last epoch added {span(gains)} points" if len(gains) else "Validation accuracy by epoch"
     many = ", by network" if len(gains) > 1 else ""
-    alt = "Validation accuracy by epoch, mean over seeds; shaded: the full network from its lowest to its highest seed."
+    alt = (
+        "Validation accuracy by epoch, mean over the seeds that still trained; shaded: the full network from its "
+        "lowest to its highest seed."
+    )
     return Drawn(plot_curves(shown, None, _titled(what + many)), alt)
 
 

@@ -33,6 +33,9 @@ from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.plots.imbalance import COMPOSITION_NAMES
 
+INPUT = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition"]
+"""What trainings have in common that differ in their seed alone."""
+
 LONGEST = 12
 """Rows of a table on a page; the rest stands in its CSV."""
 
@@ -236,8 +239,8 @@ def epochs(tables: Tables) -> PeopleTable:
     table = in_order(rows_of(tables, "accuracy", "split", "epochs", "epochs_run", "best_epoch", "learning_rate"))
     table, rows = table[table["split"] == "test"], []
     gains = curves.last_gains(rows_of(tables, "curves", *curves.COLUMNS)).set_index("run")
-    for (protocol, variant, pipeline), group in table.groupby(["protocol", "variant", "pipeline"], sort=False):
-        network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"
+    for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(INPUT, sort=False):
+        network = _network(variant, protocol, pipeline, crop, test_crop)
         cells = [_range(group[name]) for name in ("epochs", "epochs_run", "best_epoch")]
         mine = gains[gains.index.isin(group["run"])] if "run" in group else gains.iloc[:0]
         cells += [mean(mine["val_accuracy"]), over_seeds(mine["gain"]).text() if len(mine) else ""]
@@ -257,8 +260,7 @@ def accuracies(tables: Tables) -> PeopleTable:
     """05: how good each network is."""
     table = in_order(rows_of(tables, "accuracy", "split", "accuracy", "balanced_accuracy", "macro_f1", "seed"))
     table, rows = table[table["split"] == "test"], []
-    keys = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition"]
-    for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(keys, sort=False):
+    for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(INPUT, sort=False):
         cells = [mean(group[measure]) for measure in MEASURES]
         network = _network(variant, protocol, pipeline, crop, test_crop)
         rows.append((network, str(group["seed"].nunique()), *cells))

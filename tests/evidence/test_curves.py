@@ -11,6 +11,7 @@ import pytest
 from fermoe.errors import UserError
 from fermoe.evidence import answers_on_runs
 from fermoe.evidence.curves import COLUMNS, MEASURED, curves_table, last_gains
+from fermoe.evidence.findings import in_one_setting
 from fermoe.study import pictures, tables_for_people
 from fermoe.study.tables import read_tables, rebuild_tables
 from fermoe.training.runs import FinishedRun
@@ -81,6 +82,17 @@ def test_report_and_figure_say_what_the_last_epoch_added(ends: tuple[float, ...]
     (row,) = tables_for_people.epochs(tables).rows
     assert row[-1].startswith(value)
     assert row[-2].startswith(f"{50 + mean:.1f}")
+
+
+def test_networks_are_shown_in_the_full_networks_setting_where_they_have_it(tmp_path: Path) -> None:
+    full = trained(tmp_path, "full", 0.4)
+    whole = trained(tmp_path, "whole", 0.1, variant="backbone", crop="none")
+    others = [trained(tmp_path, f"other{seed}", 0.2, variant="no_moe", crop="none", seed=seed) for seed in (0, 1)]
+    same = trained(tmp_path, "same", 0.3, variant="backbone")
+    table = curves_table([full, whole, *others, same])
+    assert in_one_setting(table, "backbone")["run"].tolist() == ["same"]
+    assert in_one_setting(table, "no_moe")["run"].tolist() == ["other0", "other1"]
+    assert in_one_setting(table, "no_cnn1").empty
 
 
 def test_without_histories_nothing_is_said_of_the_last_epoch(tmp_path: Path) -> None:
