@@ -86,10 +86,10 @@ def test_report_and_figure_say_what_the_last_epoch_added(ends: tuple[float, ...]
 
 def test_networks_are_shown_in_the_full_networks_setting_where_they_have_it(tmp_path: Path) -> None:
     full = trained(tmp_path, "full", 0.4)
-    whole = trained(tmp_path, "whole", 0.1, variant="backbone", crop="none")
-    others = [trained(tmp_path, f"other{seed}", 0.2, variant="no_moe", crop="none", seed=seed) for seed in (0, 1)]
+    cropped = trained(tmp_path, "cropped", 0.1, variant="backbone", crop="blazeface")
+    others = [trained(tmp_path, f"other{seed}", 0.2, variant="no_moe", crop="blazeface", seed=seed) for seed in (0, 1)]
     same = trained(tmp_path, "same", 0.3, variant="backbone")
-    table = curves_table([full, whole, *others, same])
+    table = curves_table([full, cropped, *others, same])
     assert in_one_setting(table, "backbone")["run"].tolist() == ["same"]
     assert in_one_setting(table, "no_moe")["run"].tolist() == ["other0", "other1"]
     assert in_one_setting(table, "no_cnn1").empty
