@@ -68,9 +68,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     remove_abandoned(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=path.suffix)
     os.close(handle)
-    os.chmod(name, 0o644)  # mkstemp makes it private; results are meant to be read
     try:
         yield Path(name)
+        os.chmod(name, 0o644)  # it was made private, by mkstemp or by what wrote it anew; results are meant to be read
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -71,6 +71,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_library_wrote_anew_in_its_place_can_be_read_by_others(tmp_path: Path) -> None:
+    with atomic(tmp_path / "a.bin") as temporary:
+        temporary.unlink()
+        temporary.touch(0o600)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == 0o644
+
+
 KILLED = """
 import os, signal, sys
 from fermoe.files import atomic

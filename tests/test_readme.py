@@ -15,6 +15,7 @@ from fermoe.paper.part_rules import UNTRAINED_GATES
 from fermoe.plots import style
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import accuracies, inputs, variants
+from fermoe.use.trained import load_trained
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -126,6 +127,12 @@ def test_the_figure_of_readme_is_that_of_the_leading_question_by_size() -> None:
     """`test_page` draws it again from the tables."""
     assert "](results/sizes.svg)" in FIRST_SCREEN
     assert "](results/sizes.csv)" in FIRST_SCREEN
+
+
+def test_what_readme_says_of_the_network_that_comes_along_is_its_card() -> None:
+    score = load_trained("fer2013").about.score
+    reached, low, high = (f"{100 * value:.1f}" for value in (score.accuracy, score.ci_low, score.ci_high))
+    assert f"is right on {reached} % [{low}, {high}] of FER-2013's test images" in " ".join(README.split())
 
 
 def test_what_readme_says_of_the_baseline_is_the_table() -> None:

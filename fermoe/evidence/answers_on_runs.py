@@ -34,17 +34,24 @@ def leaks(tables: Tables) -> str:
     leaked, images = int(rows["leaked_images"].iloc[0]), int(rows["images"].iloc[0])
     found, within = over_seeds(rows["difference"], seeds.EQUAL), over_seeds(rows["standardised"])
     what = {
-        Outcome.BETTER: "They add to the full network's accuracy",
-        Outcome.WORSE: "They take from the full network's accuracy",
-        Outcome.SAME: "They change the full network's accuracy by less than a point",
-        Outcome.OPEN: "Whether they add to the full network's accuracy cannot be told",
-    }.get(found.outcome, "So few trainings give no interval of what they add")
+        Outcome.BETTER: "With them the full network's accuracy is higher than without",
+        Outcome.WORSE: "With them the full network's accuracy is lower than without",
+        Outcome.SAME: "With them the full network's accuracy is less than a point from that without",
+        Outcome.OPEN: "Whether the full network's accuracy is higher with them than without cannot be told",
+    }.get(found.outcome, "So few trainings give no interval of what they change")
     kind = {"identical": "pixel for pixel"}.get(str(rows["leaks"].iloc[0]), str(rows["leaks"].iloc[0]))
     more = f", {within.text()} within classes" if within.seeds else ""
     return (
         f"{leaked:,} of {images:,} test images ({share(leaked / images)}) occur in the training set, {kind}. "
-        f"{what}: {found.text()} points{more} ({counted(found.seeds, 'seed')})."
+        f"{what}: {found.text()} points{more} ({counted(found.seeds, 'seed')}). {_caused(rows)}"
     )
+
+
+def _caused(leaks: pd.DataFrame) -> str:
+    """What training on leaked images adds, where networks were trained without them too."""
+    if "causal" not in leaks or leaks["causal"].isna().all():
+        return "Whether for having been trained on or for being easier images was not measured."
+    return f"Training on them adds {over_seeds(leaks['causal']).text()} points to the accuracy on all test images."
 
 
 def selection(tables: Tables) -> str:
@@ -164,9 +171,9 @@ def imbalance(tables: Tables) -> str:
         name = str(row.measure).removeprefix("gap_")
         before, after = (f"{100 * value:.1f}" for value in (row.baseline_value, row.value))
         if row.half_low > 0:
-            share = "more than half of it is left: rarity is not the reason"
+            share = "more than half of it is left: the classes' shares are not the reason"
         elif row.half_high < 0 and row.crossed_high < 0:
-            share = "less than half of it is left: rarity explains most of it"
+            share = "less than half of it is left: the classes' shares make most of it"
         elif row.seeds < seeds.MIN_SEEDS:
             share = "too few trainings say how much is left"
         else:

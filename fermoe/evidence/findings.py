@@ -154,6 +154,12 @@ def is_plain(pipeline: str) -> bool:
     return pipeline_parts(str(pipeline))[1] == "none"
 
 
+def _usual(setting: pd.Series) -> tuple[bool, bool, bool]:
+    """What is asked first of a study with several settings: audited; nothing augmented; float32, own class shares."""
+    plain = setting["precision"] in ("", "float32") and setting["composition"] in ("", "as_given", "proportional")
+    return setting["protocol"] == "audited", is_plain(setting["pipeline"]), plain
+
+
 def comparison(
     tables: Tables, contrast: str, baseline: str, alternative: str, protocol: str | None = None
 ) -> pd.DataFrame:
@@ -168,9 +174,8 @@ def comparison(
         mine = mine[mine["protocol"] == protocol]
     groups = [group for _, group in mine.groupby([axis for axis in AXES if axis != contrast], sort=True)]
 
-    def rank(group: pd.DataFrame) -> tuple[bool, bool, int]:
-        first = group.iloc[0]
-        return first["protocol"] == "audited", is_plain(first["pipeline"]), int(first["seeds"])
+    def rank(group: pd.DataFrame) -> tuple[bool, bool, bool, int]:
+        return *_usual(group.iloc[0]), int(group["seeds"].iloc[0])
 
     return max(groups, key=rank) if groups else mine
 
@@ -187,10 +192,9 @@ def in_one_setting(table: pd.DataFrame, variant: str) -> pd.DataFrame:
     common = [axis for axis in AXES if axis != "variant"]
     full = full_network(table)[common].drop_duplicates() if variant != "full" else rows[common].iloc[:0]
 
-    def rank(group: pd.DataFrame) -> tuple[bool, bool, bool, int]:
-        first = group.iloc[0]
-        same = bool((full == first[common]).all(axis=1).any())
-        return same, first["protocol"] == "audited", is_plain(first["pipeline"]), group["seed"].nunique()
+    def rank(group: pd.DataFrame) -> tuple[bool, bool, bool, bool, int]:
+        same = bool((full == group.iloc[0][common]).all(axis=1).any())
+        return same, *_usual(group.iloc[0]), group["seed"].nunique()
 
     return max(groups, key=rank) if groups else rows
 

@@ -166,7 +166,7 @@ def regroupings(control: pd.DataFrame) -> str:
         return (
             f"{counted(len(more), 'variant')} of {len(control)} differ in more conditions than chance between trainings"
         )
-    return "No variant differs in more conditions than chance between trainings"
+    return "Of no variant more differences can be told than chance makes between trainings"
 
 
 def verdicts(claims: pd.DataFrame) -> str:

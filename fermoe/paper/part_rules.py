@@ -2,7 +2,7 @@
 
 Every one of them compares trainings with trainings: the intervals are those in which seeds and test images are both
 drawn (`fermoe.seeds.crossed`), or those over seeds where a measure has one value per training. Two trainings of one
-network differ at p < 0.05 over images in a quarter to a third of all pairs: images alone decide nothing here.
+network often differ at p < 0.05 over images alone, which therefore decide nothing here.
 
 Differences in the table "ablation" are alternative − baseline; in "robustness_means", the variant's drop − the
 full network's, so that positive favours the full network. Verdicts are about accuracy, the paper's measure; balanced

@@ -127,6 +127,7 @@ def _setting(row: pd.Series) -> str:
     parts += [style.variant_name(row["variant"])] if row["variant"] else []
     parts += [input_name(row["pipeline"])] if row["pipeline"] else []
     parts += [input_name(row["crop"])] if row["crop"] == "masked" else []
+    parts += _unusual(*(row[axis] for axis in ("protocol", "twins", "precision", "composition")))
     return ", ".join(filter(None, parts))
 
 
@@ -193,13 +194,13 @@ def leaked(tables: Tables) -> PeopleTable:
     """01: what leaked test images are worth."""
     table = in_order(rows_of(tables, "leaks", "leaks", "leaked_images", "images", "leaked_accuracy", "clean_accuracy"))
     rows = []
-    keys = ["leaks", "protocol", "variant", "pipeline", "crop", "test_crop"]
-    for (kind, protocol, variant, pipeline, crop, test_crop), group in table.groupby(keys, sort=False):
+    for (kind, *names), group in table.groupby(["leaks", *INPUT], sort=False):
+        setting = dict(zip(INPUT, names, strict=True))
         leaks, images = int(group["leaked_images"].iloc[0]), int(group["images"].iloc[0])
-        if variant in ("full", "backbone") and crop != "masked":
+        if setting["variant"] in ("full", "backbone") and setting["crop"] != "masked":
             rows.append(
                 (
-                    _network(variant, protocol, pipeline, crop, test_crop),
+                    _network(**setting),
                     f"{kind}: {leaks:,} of {images:,}",
                     str(group["seed"].nunique()),
                     number(group["leaked_accuracy"].mean()),
@@ -208,8 +209,15 @@ def leaked(tables: Tables) -> PeopleTable:
                     mean(group["standardised"]),
                 )
             )
-    columns = ("Network", "Leaked images", "Seeds", "Accuracy on them, %", "On the others, %", "They add, points")
-    caption = "Test images that occur in the training set, and what they add to the accuracy"
+    columns = (
+        "Network",
+        "Leaked images",
+        "Seeds",
+        "Accuracy on them, %",
+        "On the others, %",
+        "With − without them, points",
+    )
+    caption = "Test images that occur in the training set, and the accuracy on all images minus that without them"
     return PeopleTable(caption, (*columns, "Within classes, points"), rows, "leaks.csv")
 
 
@@ -239,8 +247,8 @@ def epochs(tables: Tables) -> PeopleTable:
     table = in_order(rows_of(tables, "accuracy", "split", "epochs", "epochs_run", "best_epoch", "learning_rate"))
     table, rows = table[table["split"] == "test"], []
     gains = curves.last_gains(rows_of(tables, "curves", *curves.COLUMNS)).set_index("run")
-    for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(INPUT, sort=False):
-        network = _network(variant, protocol, pipeline, crop, test_crop)
+    for names, group in table.groupby(INPUT, sort=False):
+        network = _network(*names)
         cells = [_range(group[name]) for name in ("epochs", "epochs_run", "best_epoch")]
         mine = gains[gains.index.isin(group["run"])] if "run" in group else gains.iloc[:0]
         cells += [mean(mine["val_accuracy"]), over_seeds(mine["gain"]).text() if len(mine) else ""]
@@ -260,9 +268,9 @@ def accuracies(tables: Tables) -> PeopleTable:
     """05: how good each network is."""
     table = in_order(rows_of(tables, "accuracy", "split", "accuracy", "balanced_accuracy", "macro_f1", "seed"))
     table, rows = table[table["split"] == "test"], []
-    for (protocol, variant, crop, test_crop, pipeline, *_), group in table.groupby(INPUT, sort=False):
+    for names, group in table.groupby(INPUT, sort=False):
         cells = [mean(group[measure]) for measure in MEASURES]
-        network = _network(variant, protocol, pipeline, crop, test_crop)
+        network = _network(*names)
         rows.append((network, str(group["seed"].nunique()), *cells))
     columns = ("Network", "Seeds", "Accuracy, %", "Balanced accuracy, %", "Macro-F1, %")
     return PeopleTable(
@@ -270,10 +278,21 @@ def accuracies(tables: Tables) -> PeopleTable:
     )
 
 
-def _network(variant: str, protocol: str, pipeline: str, crop: str, test_crop: str) -> str:
-    """A network and what it was trained and tested on, in words."""
-    name = ", ".join([style.variant_name(variant), *map(input_name, (protocol, pipeline, crop))])
-    return name + (f", tested on {input_name(test_crop)}" if test_crop not in ("", crop) else "")
+def _network(
+    protocol: str, variant: str, crop: str, test_crop: str, pipeline: str, twins: str, precision: str, composition: str
+) -> str:
+    """A network and what it was trained and tested on, in words: the values of `INPUT`."""
+    parts = [style.variant_name(variant), *map(input_name, (protocol, pipeline, crop))]
+    parts += [f"tested on {input_name(test_crop)}"] if test_crop not in ("", crop) else []
+    return ", ".join([*parts, *_unusual(protocol, twins, precision, composition)])
+
+
+def _unusual(protocol: str, twins: str, precision: str, composition: str) -> list[str]:
+    """What is said of a training only where it is not as usual."""
+    kept = protocol == "audited" and twins == "kept"  # the published protocol always keeps them
+    said = [input_name(twins)] if kept else []
+    said += [input_name(precision)] if precision not in ("", "float32") else []
+    return said + ([input_name(composition)] if composition not in ("", "as_given") else [])
 
 
 def maps(tables: Tables) -> PeopleTable:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fermoe.evidence.findings import listed
 from fermoe.paper import published
+from fermoe.paper.part_rules import PRACTICAL
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PAPER_NETWORK, SUPPORTED, Tables
 from fermoe.study.tables import read_tables
 
@@ -39,11 +40,16 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if claim == "C5" and reason.startswith("RAF-DB"):
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
         return f"RAF-DB {ours} %, where others report {backbone} % of the backbone alone; AffectNet cannot be compared"
+    scaled = reason.startswith("on a scale model") or re.search(r" seeds, the \w+ network\)", reason)
+    where = ", on a scale model" if scaled else ""
     if claim == "C6" and "happy above" in reason:
-        leads, gaps = re.findall(r"on (\d+ of \d+)", reason)[0], re.findall(r"to \w+ [-\d.]+ → [-\d.]+", reason)
-        cause = f"with equal shares its lead goes {' and '.join(gaps)} points" if gaps else "the cause was not tested"
+        leads = re.findall(r"on (\d+ of \d+)", reason)[0]
+        gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\])", reason)
+        cause = "the cause was not tested"
+        if gaps:
+            changes = listed([f"over {name} {gap} (change {interval})" for name, gap, interval in gaps])
+            cause = f"with equal shares its lead in recall goes {changes} points{where}"
         return f"happy leads on {leads} datasets; {cause}"
-    where = ", on a scale model" if reason.startswith("on a scale model") else ""
     if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
         (first, points), *rest = lost
         said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
@@ -53,9 +59,11 @@ def why(claim: str, verdict: str, reason: str) -> str:
         and where
         and (gains := re.findall(rf"beside (.+?) the trained gate gains {_POINTS} in accuracy", reason))
     ):
-        return f"a trained gate gains {listed([f'{points} over {gate}' for gate, points in gains])} in accuracy{where}"
+        said = [f"{_amount(points)} over {gate} ({points})" for gate, points in gains]
+        return f"in points of accuracy a trained gate gains {listed(said)}{where}"
     if claim == "C10" and (adds := re.findall(rf"(extractor \d) adds {_POINTS} in accuracy", reason)):
-        return f"{' and '.join(f'{name} adds {points}' for name, points in adds)} points of accuracy{where}"
+        said = [f"{name} adds {_amount(points)} ({points})" for name, points in adds]
+        return f"in points of accuracy {listed(said)}{where}"
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
         first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]
         return f"{first}{where}"
@@ -64,6 +72,14 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if _MECHANISM in reason:
         return _mechanism(reason).removeprefix("; ")
     return re.split(r"[;:] | \(", reason)[0]
+
+
+def _amount(points: str) -> str:
+    """What a gain with its interval, "+0.1 [−0.2, 0.4]" in points, amounts to by the rules of parts."""
+    low, high = (float(end.replace("−", "-")) for end in re.findall(r"[-−+]?\d+\.\d+", points)[1:])
+    if high < 100 * PRACTICAL:
+        return "less than half a point"
+    return "more than nothing" if low > 0 else "nothing that can be told"
 
 
 def _alone(reason: str) -> str:

@@ -150,10 +150,10 @@ CASES = {
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("yes", "They add to"),
-        ("no", "They take from"),
+        ("yes", "With them the full network's accuracy is higher than without"),
+        ("no", "With them the full network's accuracy is lower than without"),
         ("open", "cannot be told"),
-        ("same", "by less than a point"),
+        ("same", "is less than a point from that without"),
         ("few", "So few trainings"),
     ],
 )
@@ -163,6 +163,13 @@ def test_leaks(case: str, said: str) -> None:
     assert text.startswith("50 of 1,000 test images (5.0 %) occur in the training set, pixel for pixel.")
     assert said in text
     assert ("[" in text) is (case != "few")
+    assert text.endswith("or for being easier images was not measured.")
+
+
+def test_what_training_on_leaked_images_adds_is_said_where_it_was_measured() -> None:
+    table = single(CASES["open"], leaks="identical", leaked_images=50, images=1000).rename(columns={"value": "causal"})
+    text = answers.leaks({"leaks": table.assign(difference=0.01, standardised=0.01, causal=[0.3, 0.32, 0.28])})
+    assert text.endswith("Training on them adds +30.0 [+25.0, +35.0] points to the accuracy on all test images.")
 
 
 @pytest.mark.parametrize(
@@ -324,8 +331,14 @@ GAPS = ["value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_hol
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [
-        ((0.1, 0.5, -0.5, -0.3, 0.001, -0.2, -0.1), "less than half of it is left: rarity explains most of it"),
-        ((0.45, 0.5, -0.15, 0.05, 0.4, 0.1, 0.3), "more than half of it is left: rarity is not the reason"),
+        (
+            (0.1, 0.5, -0.5, -0.3, 0.001, -0.2, -0.1),
+            "less than half of it is left: the classes' shares make most of it",
+        ),
+        (
+            (0.45, 0.5, -0.15, 0.05, 0.4, 0.1, 0.3),
+            "more than half of it is left: the classes' shares are not the reason",
+        ),
         ((0.25, 0.5, -0.4, -0.1, 0.001, -0.1, 0.1), "whether more or less than half of it is left cannot be told"),
     ],
 )

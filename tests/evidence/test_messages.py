@@ -74,7 +74,10 @@ def test_intervals_are_counted_on_their_side_of_the_line() -> None:
     assert messages.told(low, high, "Three") == "Three: 1 of 3 intervals right of the line, 1 left of it"
 
 
-@pytest.mark.parametrize(("p", "said"), [(0.01, "1 variant of 1 differ"), (0.5, "No variant differs")])
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [(0.01, "1 variant of 1 differ"), (0.5, "Of no variant more differences can be told than chance makes")],
+)
 def test_regroupings(p: float, said: str) -> None:
     assert messages.regroupings(pd.DataFrame({"p": [p]})).startswith(said)
     assert messages.regroupings(pd.DataFrame({"p": []})) == "Too few trainings for a control"

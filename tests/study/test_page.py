@@ -248,7 +248,8 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     )
     both = f"on a scale model: FER-2013 (the miniature network): {both}+3.0 [2.0, 4.0] in accuracy (points), p = 0.1"
     assert verdicts.why("C10", "contradicted", both) == (
-        "extractor 1 adds −0.1 [−0.2, 0.0] and extractor 2 adds +3.0 [2.0, 4.0] points of accuracy, on a scale model"
+        "in points of accuracy extractor 1 adds less than half a point (−0.1 [−0.2, 0.0]) and extractor 2 adds more "
+        "than nothing (+3.0 [2.0, 4.0]), on a scale model"
     )
     tried = claims("not tested", "only the miniature network was trained", "accuracy.csv (3 rows)")
     (row,) = verdicts.strongest({"a": nothing, "f": tried}).to_dict("records")
@@ -287,8 +288,17 @@ def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
         "+0.1 [−2.7, 2.8] in accuracy"
     )
     assert verdicts.why("C9", "contradicted", gates) == (
-        "a trained gate gains −1.5 [−3.0, 0.2] over a frozen one and +0.1 [−2.7, 2.8] over routing by a hash of the "
-        "picture in accuracy, on a scale model"
+        "in points of accuracy a trained gate gains less than half a point over a frozen one (−1.5 [−3.0, 0.2]) and "
+        "nothing that can be told over routing by a hash of the picture (+0.1 [−2.7, 2.8]), on a scale model"
+    )
+    shares = (
+        "happy above fear and disgust on 4 of 4 datasets; with equal shares the gap of happy goes to fear 65.2 → 46.5 "
+        "points, change [−39.6, 2.2] and to disgust 77.4 → 16.8 points, change [−76.1, −45.0] (5 seeds, the miniature "
+        "network) (recall)"
+    )
+    assert verdicts.why("C6", "inconclusive", shares) == (
+        "happy leads on 4 of 4 datasets; with equal shares its lead in recall goes over fear 65.2 → 46.5 (change "
+        "[−39.6, 2.2]) and over disgust 77.4 → 16.8 (change [−76.1, −45.0]) points, on a scale model"
     )
 
 

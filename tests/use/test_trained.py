@@ -195,10 +195,11 @@ def test_real_faces_are_preferred_to_drawn_ones(example: Example, tmp_path: Path
     assert load_trained().name == "fer2013"
 
 
-def test_the_committed_network_is_the_quick_studys() -> None:
+@pytest.mark.parametrize(("name", "study"), [("quick", "quick"), ("fer2013", "fer2013-ten-miniature")])
+def test_a_committed_network_is_that_of_a_kept_study(name: str, study: str) -> None:
     """Its file and the committed tables tell the same run and the same score."""
-    table = pd.read_csv(results_dir() / "quick" / "tables" / "accuracy.csv")
-    about = load_trained("quick").about
+    table = pd.read_csv(results_dir() / study / "tables" / "accuracy.csv")
+    about = load_trained(name).about
     row = table[(table["run"] == about.run) & (table["split"] == "test")].iloc[0]
     assert (row["correct"], row["images"]) == (about.score.correct, about.score.images)
     assert np.isclose(row["ci_low"], about.score.ci_low, atol=1e-6)
