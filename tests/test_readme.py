@@ -156,9 +156,3 @@ def test_the_floor_in_results_is_the_table() -> None:
         f"{every['macro_f1']:.1f} % macro-F1, and {clean['accuracy']:.1f}, {clean['balanced_accuracy']:.1f} and "
         f"{clean['macro_f1']:.1f} % on the {table.loc[table['test_images'] != 'all', 'images'].iloc[0]:,} test images"
     ) in said
-
-
-def test_the_accuracy_of_the_network_that_comes_with_fermoe_is_that_of_its_card() -> None:
-    card = (ROOT / "fermoe" / "use" / "weights" / "fer2013.md").read_text()
-    (percent,) = re.findall(r"\*\*([\d.]+ %) \[", card)
-    assert f"right on {percent} of FER-2013's test images" in README

@@ -256,7 +256,7 @@ def epochs(tables: Tables) -> PeopleTable:
     columns = ("Network", "Learning rate", "Epochs at most", "Epochs run", "Best epoch")
     more = ("Validation accuracy after the last, %", "The last epoch added, points")
     caption = "How long trainings ran, and whether they still gained: means over trainings with Student's interval"
-    return PeopleTable(caption, (*columns, *more), rows, "curves.csv")
+    return PeopleTable(caption, (*columns, *more), rows, "curves.csv" if "curves" in tables else "accuracy.csv")
 
 
 def _range(values: pd.Series) -> str:
