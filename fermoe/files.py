@@ -109,7 +109,7 @@ def remove_abandoned(folder: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = re.match(rf"\..+\.{_host()}-(\d+)-[^.]*", entry.name)
-            if found is None or _is_alive(int(found[1])):
+            if found is None or is_alive(int(found[1])):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
@@ -118,7 +118,7 @@ def remove_abandoned(folder: Path) -> None:
                     os.unlink(entry.path)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
     """Whether a process may still write; one that ended and that nobody asked how, as in many containers, cannot."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE

@@ -44,9 +44,8 @@ def committed_results(folder: Path) -> Path:
 def main(notebooks: Sequence[str]) -> int:
     """The exit status of the check of these notebooks, of all where none is named."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "FERMOE_RESULTS": str(committed_results(Path(folder))), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "FERMOE_RESULTS": str(committed_results(Path(folder)))}
         check = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={LIMIT}"]
-        check += ["-n", "2", "--dist", "loadfile"]  # two notebooks at once, each in one thread
         return subprocess.run([*check, *(notebooks or ["notebooks"])], cwd=ROOT, env=environment).returncode
 
 

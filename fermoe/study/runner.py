@@ -20,7 +20,7 @@ import pandas as pd
 import psutil
 import yaml
 
-from fermoe.files import notebooks_dir, remove_abandoned, write_json, write_text
+from fermoe.files import is_alive, notebooks_dir, remove_abandoned, write_json, write_text
 from fermoe.study import notebooks
 from fermoe.study.notebooks import errors_of
 from fermoe.study.plan import Run
@@ -189,10 +189,12 @@ def end(child: BaseProcess, patience: float = 5.0) -> None:
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.terminate()
-        _, alive = psutil.wait_procs(family, patience)
-        for member in alive:
+        until = time.monotonic() + patience
+        while any(is_alive(member.pid) for member in family) and time.monotonic() < until:
+            time.sleep(0.05)
+        for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+                member.kill()  # as the same process: psutil knows when it began
     child.join()
 
 
