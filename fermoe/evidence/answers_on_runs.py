@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from fermoe import seeds
-from fermoe.evidence.curves import COLUMNS, last_gains
+from fermoe.evidence import curves
 from fermoe.evidence.findings import (
     Finding,
     Outcome,
@@ -151,7 +151,7 @@ def training(tables: Tables) -> str:
 
 def _last_epoch(tables: Tables) -> str:
     """What the last epoch added to the validation accuracy of the full network; nothing where that is not known."""
-    gains = full_network(last_gains(rows_of(tables, "curves", *COLUMNS)))
+    gains = full_network(curves.last_gains(rows_of(tables, "curves", *curves.COLUMNS)))
     if gains.empty:
         return ""
     found = over_seeds(gains["gain"], seeds.EQUAL)

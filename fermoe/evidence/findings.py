@@ -182,21 +182,30 @@ def comparison(
 
 def full_network(table: pd.DataFrame) -> pd.DataFrame:
     """The full network's rows of a table about single runs, in one setting: chosen as by `comparison`."""
-    return in_one_setting(table, "full")
+    groups, rows = _settings(table, "full")
+    return max(groups.values(), key=_rank) if groups else rows
 
 
 def in_one_setting(table: pd.DataFrame, variant: str) -> pd.DataFrame:
     """A variant's rows of a table about single runs, in the setting of `full_network` where it has that."""
+    groups, rows = _settings(table, variant)
+    full = full_network(table)
+    if len(full) and (same := tuple(full.iloc[0][list(_SETTING)])) in groups:
+        return groups[same]
+    return max(groups.values(), key=_rank) if groups else rows
+
+
+_SETTING = tuple(axis for axis in AXES if axis != "variant")
+
+
+def _settings(table: pd.DataFrame, variant: str) -> tuple[dict[tuple[str, ...], pd.DataFrame], pd.DataFrame]:
+    """A variant's rows of a table about single runs by setting, without controls, and all of them."""
     rows = table[(table["variant"] == variant) & ~table["crop"].isin(CONTROLS)]
-    groups = [group for _, group in rows.groupby(list(AXES), sort=True)]
-    common = [axis for axis in AXES if axis != "variant"]
-    full = full_network(table)[common].drop_duplicates() if variant != "full" else rows[common].iloc[:0]
+    return dict(iter(rows.groupby(list(_SETTING), sort=True))), rows
 
-    def rank(group: pd.DataFrame) -> tuple[bool, bool, bool, bool, int]:
-        same = bool((full == group.iloc[0][common]).all(axis=1).any())
-        return same, *_usual(group.iloc[0]), group["seed"].nunique()
 
-    return max(groups, key=rank) if groups else rows
+def _rank(group: pd.DataFrame) -> tuple[bool, bool, bool, int]:
+    return *_usual(group.iloc[0]), group["seed"].nunique()
 
 
 def findings(rows: pd.DataFrame, sign: int = 1) -> dict[str, Finding]:

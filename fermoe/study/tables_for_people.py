@@ -33,8 +33,8 @@ from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.plots.imbalance import COMPOSITION_NAMES
 
-INPUT = ["protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition"]
-"""What trainings have in common that differ in their seed alone."""
+INPUT = [axis for axis in AXES if axis != "dataset"]
+"""What trainings of a dataset have in common that differ in their seed alone."""
 
 LONGEST = 12
 """Rows of a table on a page; the rest stands in its CSV."""

@@ -40,16 +40,16 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if claim == "C5" and reason.startswith("RAF-DB"):
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
         return f"RAF-DB {ours} %, where others report {backbone} % of the backbone alone; AffectNet cannot be compared"
-    scaled = reason.startswith("on a scale model") or re.search(r" seeds, the \w+ network\)", reason)
-    where = ", on a scale model" if scaled else ""
     if claim == "C6" and "happy above" in reason:
         leads = re.findall(r"on (\d+ of \d+)", reason)[0]
         gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\])", reason)
         cause = "the cause was not tested"
         if gaps:
             changes = listed([f"over {name} {gap} (change {interval})" for name, gap, interval in gaps])
-            cause = f"with equal shares its lead in recall goes {changes} points{where}"
+            scaled = ", on a scale model" if re.search(r" seeds, the \w+ network\)", reason) else ""
+            cause = f"with equal shares its lead in recall goes {changes} points{scaled}"
         return f"happy leads on {leads} datasets; {cause}"
+    where = ", on a scale model" if reason.startswith("on a scale model") else ""
     if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
         (first, points), *rest = lost
         said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
