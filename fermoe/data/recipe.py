@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ FILES = ("images",)
 DRAWINGS = ("drawing", "images")
 """Those by which a row of factors becomes one."""
 PACKAGES = ("pillow", "opencv-python-headless", "mediapipe")
+_parsing = threading.Lock()  # Python 3.11's parser counts one depth for all threads: two at once can raise SystemError
 
 
 def modules_of(drawn: bool) -> tuple[str, ...]:
@@ -32,7 +34,8 @@ def recipe(*modules: str) -> str:
 
 
 def _code(text: str) -> str:
-    tree = ast.parse(text)
+    with _parsing:
+        tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]

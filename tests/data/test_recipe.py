@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,20 @@ def test_code_counts_and_comments_docstrings_and_layout_do_not() -> None:
     code = recipe._code('"""Draws."""\nGREY = 127\n"""Of masks."""\n\ndef f(x):\n    """Twice."""\n    return 2 * x\n')
     assert code == recipe._code("# draws\nGREY   = 127\ndef f(x):\n    return (2*x)\n")
     assert code != recipe._code("GREY = 127\ndef f(x):\n    return 3 * x\n")
+
+
+def test_threads_that_read_code_at_once_all_get_the_same() -> None:
+    """Images are hashed in threads; a collection amid a parse, with code to run after it, lets another thread parse."""
+    code = Path(recipe.__file__).with_name("images.py").read_text(encoding="utf-8")
+    threshold, collected = gc.get_threshold(), lambda *_: sum(range(20))
+    gc.callbacks.append(collected)
+    gc.set_threshold(50)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert len(set(threads.map(recipe._code, [code] * 24))) == 1
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(collected)
 
 
 def test_pictures_are_made_again_by_other_code(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
