@@ -18,10 +18,12 @@ from matplotlib.figure import Figure
 
 from fermoe.evidence import curves
 from fermoe.evidence.findings import (
+    CLEAR,
     Finding,
     Outcome,
     counted,
     dataset_title,
+    findings,
     in_one_setting,
     listed,
     over_seeds,
@@ -284,7 +286,7 @@ def losses(tables: Tables) -> Drawn | None:
         return None
     names = {"absolute": "points", "corrected": "% of what is above chance", "relative": "% of its accuracy"}
     data["counted"] = data["drop"].map(names)
-    clear = int(((data["low"] > 0) | (data["high"] < 0)).sum())
+    clear = sum(one.outcome in CLEAR for one in data["finding"])
     title = f"Occlusion and light: {clear} of {len(data)} differences in loss can be told"
     x = "Variant's loss − the full network's (95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "variant", "counted", x, "Variant")
@@ -313,7 +315,8 @@ def beside(tables: Tables) -> Drawn | None:
     table = rows_of(tables, "beside", "other", "test_images", "images", "measure", "difference", "crossed_low")
     if table.empty:
         return None
-    clear = int((table["crossed_high"] < 0).sum())
+    groups = table.groupby(["other", "test_images"])
+    clear = sum(one.outcome is Outcome.BETTER for _, rows in groups for one in findings(rows, -1).values())
     title = f"The full network is better in {clear} of {counted(len(table), 'comparison')} with other models"
     shown = table.assign(low=-table["crossed_high"], high=-table["crossed_low"])
     alt = _sentence(shown, "The full network's advantage over other models, by model, test images and measure")

@@ -333,3 +333,22 @@ def test_what_follows_is_the_strongest_verdict_of_these_studies_and_names_its_st
     assert all(any(name in line for name in names) or "the published figures" in line for line in lines)
     verdicts = read_tables(results_dir() / found[0].folder.name)["claims"].set_index("claim")["verdict"]
     assert f"**{verdicts['C4'].capitalize()}**" in lines[0]
+
+
+@pytest.mark.parametrize(("p", "clear"), [(0.001, 1), (0.2, 0)])
+def test_the_title_of_losses_counts_what_outlasts_correction(p: float, clear: int) -> None:
+    rows = compared("no_moe", BETTER, OPEN, OPEN, p_crossed_holm=p)
+    rows = rows.assign(drop=["absolute", "corrected", "relative"])
+    drawn = pictures.losses({"robustness_means": rows})
+    assert drawn is not None
+    title = drawn.ax.get_title(loc="left")
+    assert title == f"Occlusion and light: {clear} of 3 differences in loss can be told"
+
+
+@pytest.mark.parametrize(("p", "clear"), [(0.001, 1), (0.2, 0)])
+def test_the_title_beside_other_models_counts_what_outlasts_correction(p: float, clear: int) -> None:
+    rows = compared("an SVM", BETTER, OPEN, OPEN, p_crossed_holm=p).assign(other="an SVM", test_images="all")
+    drawn = pictures.beside({"beside": rows})
+    assert drawn is not None
+    title = " ".join(drawn.ax.get_title(loc="left").split())
+    assert title == f"The full network is better in {clear} of 3 comparisons with other models"
