@@ -11,7 +11,15 @@ import pandas as pd
 from fermoe.evidence.findings import listed
 from fermoe.paper import published
 from fermoe.paper.part_rules import PRACTICAL
-from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PAPER_NETWORK, SUPPORTED, Tables
+from fermoe.paper.verdicts import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    PAPER_NETWORK,
+    PUBLISHED_FIGURES,
+    SUPPORTED,
+    Tables,
+)
 from fermoe.study.tables import read_tables
 
 COLUMNS = ("claim", "sentence", "verdict", "decided_by", "why", "evidence", "others", "scope")
@@ -128,8 +136,9 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
     """One row per claim: its strongest verdict, the study that it is from, why, and why the others did not decide.
 
     A decision counts more than "inconclusive", and that more than "not tested", then the paper's network more than a
-    scale model, then what the rule says of runs that cannot decide, then a study that tried; between equals real faces
-    count more than drawn ones, then more seeds, then longer training, then more trainings.
+    scale model, then what the rule says of runs that cannot decide, then a study that tried, where the published figures
+    alone are no try; between equals real faces count more than drawn ones, then more seeds, then longer training, then
+    more trainings.
     Where two studies decide against each other the claim is inconclusive.
     """
     entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
@@ -168,5 +177,5 @@ def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool
     epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
     seeds = accuracy["seed"].nunique() if "seed" in accuracy else 0
     by_paper, alone = line["scope"] == PAPER_NETWORK, _STRENGTH.get(_alone(line["reason"]), 0)
-    tried = not line["reason"].startswith("needs ")
+    tried = not line["reason"].startswith("needs ") and line["scope"] != PUBLISHED_FIGURES
     return _STRENGTH.get(line["verdict"], 0), by_paper, alone, tried, real, seeds, epochs, len(accuracy)

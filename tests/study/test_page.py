@@ -261,6 +261,18 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     assert (row["decided_by"], row["others"]) == (verdicts.NOBODY, "")
 
 
+def test_a_study_of_a_cause_counts_more_than_the_published_figures_beside_more_seeds() -> None:
+    figures = claims("inconclusive", "the cause was not tested", "fermoe/paper/confusion_*.csv")["claims"]
+    cause = claims("inconclusive", "with equal shares the lead goes", "imbalance.csv (2 rows)")["claims"]
+    trained = {seeds: pd.DataFrame({"dataset": "fer2013", "seed": range(seeds)}) for seeds in (5, 10)}
+    found = {
+        "ten": {"claims": figures.assign(scope="published figures"), "accuracy": trained[10]},
+        "imbalance": {"claims": cause.assign(scope="scale model"), "accuracy": trained[5]},
+    }
+    (row,) = verdicts.strongest(found).to_dict("records")
+    assert (row["decided_by"], row["why"]) == ("imbalance", "with equal shares the lead goes")
+
+
 def test_studies_that_decide_against_each_other_decide_nothing() -> None:
     both = {"a": claims("supported", "helps"), "b": claims("contradicted", "does not help")}
     (row,) = verdicts.strongest(both).to_dict("records")
