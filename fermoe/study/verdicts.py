@@ -136,9 +136,9 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
     """One row per claim: its strongest verdict, the study that it is from, why, and why the others did not decide.
 
     A decision counts more than "inconclusive", and that more than "not tested", then the paper's network more than a
-    scale model, then what the rule says of runs that cannot decide, then a study that tried, where the published figures
-    alone are no try; between equals real faces count more than drawn ones, then more seeds, then longer training, then
-    more trainings.
+    scale model, then what the rule says of runs that cannot decide, then a study that tried (to read published figures
+    is no try); between equals real faces count more than drawn ones, then more seeds, then longer training, then more
+    trainings.
     Where two studies decide against each other the claim is inconclusive.
     """
     entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
