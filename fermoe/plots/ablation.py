@@ -32,7 +32,10 @@ def plot_seeds(
 ) -> Axes:
     """One row per variant, one mark per seed, a bar at the mean; `table` is of `ablation.seed_table`."""
     points = style.in_order(table.rename_axis(columns="variant").melt(ignore_index=False), "variant")
-    y = f"Variant, seeds {', '.join(map(str, table.index))} from above" if len(table) > 1 else "Variant"
+    numbers = sorted(int(seed) for seed in table.index)
+    in_a_row = len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1))
+    seeds = f"{numbers[0]} to {numbers[-1]}" if in_a_row else ", ".join(map(str, numbers))
+    y = f"Variant, seeds {seeds} from above" if len(table) > 1 else "Variant"
     ax = style.forest(points, "value", "variant", ax=ax, title=title, x=x, y=y, interval=None, scale=100)
     for place, mean in enumerate(100 * points.groupby("variant", sort=False)["value"].mean()):
         ax.vlines(mean, place - 0.42, place + 0.42, color="black", lw=1.2)

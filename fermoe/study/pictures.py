@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,8 @@ from fermoe.study.tables_for_people import advantages, comparisons, in_order, in
 
 WIDEST = 62
 """Letters in a line of a title or of an axis's name."""
+UNBROKEN = "\u00a0"
+"""The space at which no title wraps."""
 
 SAVED = {
     "01_data": (("01_faces.png", "Drawn faces of every class."), ("01_balance.png", "Images of every class by split.")),
@@ -96,7 +98,12 @@ def saved(folder: Path, notebook: str) -> Picture | None:
 
 
 def _titled(text: str) -> str:
-    return textwrap.fill(text, WIDEST)
+    return textwrap.fill(text, WIDEST).replace(UNBROKEN, " ")
+
+
+def _names(names: Sequence[str]) -> str:
+    """Names that hold commas, in a title: it wraps after a dot and in no name."""
+    return " · ".join(names).replace(" ", UNBROKEN).replace(f"·{UNBROKEN}", "· ")
 
 
 def _sentence(found: pd.DataFrame, what: str) -> str:
@@ -271,8 +278,8 @@ def variants(tables: Tables, chosen: Collection[str] = ()) -> Drawn | None:
     more, less = (
         [name for name, outcome in outcomes.items() if outcome is side] for side in (Outcome.BETTER, Outcome.WORSE)
     )
-    said = [f"More accurate than: {' · '.join(more)}"] if more else []
-    said += [f"{'less' if more else 'Less'} accurate than: {' · '.join(less)}"] if less else []
+    said = [f"More accurate than: {_names(more)}"] if more else []
+    said += [f"{'less' if more else 'Less'} accurate than: {_names(less)}"] if less else []
     title = "; ".join(said) or "No variant is clearly less accurate than the whole"
     x = "Full network − variant (points, 95 % over trainings and images); right: the full network is better"
     ax = plot_advantages(data, None, _titled(title), "second", "measure", x, f"Variant ({first})")

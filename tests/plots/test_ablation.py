@@ -79,6 +79,12 @@ def test_an_advantage_lies_right_of_the_line_and_two_trainings_get_no_bar():
     assert intervals(ax) == [pytest.approx((2.0, 6.0))]
 
 
+@pytest.mark.parametrize(("index", "said"), [([2, 3, 4, 5], "seeds 2 to 5"), ([2, 3, 4, 6], "seeds 2, 3, 4, 6")])
+def test_seeds_in_a_row_are_named_by_their_ends(index, said):
+    table = pd.concat([seeds(), seeds()]).set_axis(pd.Index(index, name="seed"))
+    assert ablation_plots.plot_seeds(table).get_ylabel() == f"Variant, {said} from above"
+
+
 def test_every_seed_has_its_mark_and_every_variant_its_mean():
     table = seeds()
     ax = ablation_plots.plot_seeds(table)

@@ -186,6 +186,15 @@ def test_a_sign_that_does_not_outlast_correction_is_no_title() -> None:
     assert pictures.variants({"ablation": proven}, ["no_cnn1"]) is None
 
 
+def test_a_title_of_several_networks_wraps_in_no_name() -> None:
+    names = ("backbone", "backbone_x2", "backbone_x3")
+    drawn = pictures.variants({"ablation": pd.concat([compared(name, WORSE, WORSE, WORSE) for name in names])})
+    assert drawn is not None
+    first, second = drawn.ax.get_title(loc="left").splitlines()
+    assert first == "Less accurate than: ResNet alone ·"
+    assert second == "ResNet alone, twice as wide · ResNet alone, 3 × as wide"
+
+
 @pytest.mark.parametrize(
     ("effects", "said"),
     [
