@@ -17,7 +17,7 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/python -m tests.check_notebooks
 
 browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none
-	$(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m browser tests/browser
 
 soak: $(READY)  ## what takes too long for every time, into results/benchmarks/soak.md: kills, two processes, many images, 200 runs
 	$(BIN)/python -m pytest -m soak
