@@ -13,7 +13,7 @@ test: $(READY)  ## format, lint, types, imports, tests, and the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # else Slurm, which waits for minutes, comes last and alone
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # else Slurm, minutes on one core, comes last and alone
 	$(BIN)/python -m tests.check_notebooks
 
 browser: $(READY)  ## reports, accessibility and JupyterLab in the Chromium of this machine; skipped where there is none

@@ -32,7 +32,7 @@ def plot_seeds(
 ) -> Axes:
     """One row per variant, one mark per seed, a bar at the mean; `table` is of `ablation.seed_table`."""
     points = style.in_order(table.rename_axis(columns="variant").melt(ignore_index=False), "variant")
-    numbers = sorted(int(seed) for seed in table.index)
+    numbers = table.index.tolist()
     in_a_row = len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1))
     seeds = f"{numbers[0]} to {numbers[-1]}" if in_a_row else ", ".join(map(str, numbers))
     y = f"Variant, seeds {seeds} from above" if len(table) > 1 else "Variant"
