@@ -228,10 +228,14 @@ def tables(study: str) -> None:
 @main.command()
 @click.argument("study", required=False)
 def report(study: str | None) -> None:
-    """Rebuild the page and tables over all studies from their tables, or one STUDY's report from its own."""
-    from fermoe.study.page import write_index, write_report
+    """Rebuild the page and tables over all studies from their tables, or one STUDY's report from its own.
 
-    for path in (write_report(_study_folder(study)),) if study else write_index():
+    Over all studies also the rows between marks in results/README.md and in the README beside results.
+    """
+    from fermoe.study.page import write_index, write_report
+    from fermoe.study.tables_in_markdown import write_rows
+
+    for path in (write_report(_study_folder(study)),) if study else (*write_index(), *write_rows()):
         click.echo(f"{path}")
 
 

@@ -212,7 +212,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
 def test_the_command_makes_one_report_or_the_page_over_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / STUDIES[0].name
     shutil.copytree(STUDIES[0] / "tables", folder / "tables")
-    monkeypatch.setattr("fermoe.study.page.results_dir", lambda: tmp_path)
+    monkeypatch.setenv("FERMOE_RESULTS", str(tmp_path))
     assert CliRunner().invoke(main, ["report", str(folder)]).output == f"{folder / REPORT}\n"
     done = CliRunner().invoke(main, ["report"])
     figures = [SIZES_FIGURE] if (tmp_path / SIZES_FIGURE).exists() else []
