@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 def default_out(study: Study) -> Path:
     """results/<study>; what another network than the paper's learned from a real dataset says so in its name."""
-    real = DATASETS[study.dataset].load is not None
-    suffix = f"-{study.model}" if real and study.model != "paper" else ""
+    scaled = DATASETS[study.dataset].load is not None and study.model != "paper"
+    suffix = f"-{study.model}" if scaled and study.model not in study.name.split("-") else ""
     return results_dir() / (study.name + suffix)
 
 

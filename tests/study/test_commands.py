@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from fermoe.cli import main
 from fermoe.data.datasets import DATASETS
+from fermoe.files import results_dir
+from fermoe.study.command import default_out
 from fermoe.study.plan import load_study, training_configs
 from tests.helpers import trees
 
@@ -51,6 +53,20 @@ def test_a_study_of_the_network_and_its_backbone_has_three_seeds_in_both_protoco
         for variant in ("full", "backbone"):
             seeds = {c.seed for c in configs if (c.protocol, c.variant) == (protocol, variant)}
             assert seeds == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "folder"),
+    [
+        ("fer2013", "miniature", "fer2013-miniature"),
+        ("fer2013-middle-rates", "middle", "fer2013-middle-rates"),
+        ("fer2013-middle-rates", "paper64", "fer2013-middle-rates-paper64"),
+        ("rafdb", "paper", "rafdb"),
+        ("quick", "miniature", "quick"),  # drawn faces: no benchmark of any network
+    ],
+)
+def test_results_of_a_scale_model_say_so_in_the_folders_name_once(name: str, model: str, folder: str) -> None:
+    assert default_out(load_study(name, [f"model={model}"])) == results_dir() / folder
 
 
 def test_a_small_tree_is_trained_and_tabled_by_the_command_in_the_readme(tmp_path: Path) -> None:
