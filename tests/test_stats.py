@@ -32,6 +32,33 @@ def test_wilson_interval_without_images_is_undefined_and_nonsense_is_refused():
             stats.wilson_interval(correct, images, confidence)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "published"),
+    [
+        ((48, 80), (56, 70), (0.0524, 0.3339)),
+        ((3, 10), (9, 10), (0.1705, 0.8090)),
+        ((0, 20), (0, 10), (-0.1611, 0.2775)),
+    ],
+)
+def test_the_interval_of_a_difference_is_newcombes_where_the_two_are_proportions(first, second, published):
+    """Newcombe 1998, Statistics in Medicine 17:873-890, table II, method 10; and the same with its sides exchanged."""
+    one, two = ((k / n, *stats.wilson_interval(k, n)) for k, n in (first, second))
+    low, high = published
+    value = second[0] / second[1] - first[0] / first[1]
+    assert stats.difference_interval(one, two) == pytest.approx((value, low, high), abs=1e-4)
+    assert stats.difference_interval(two, one) == pytest.approx((-value, -high, -low), abs=1e-4)
+
+
+def test_the_interval_of_a_difference_holds_the_true_one_as_often_as_it_says():
+    """Means of ten and of three values with unequal spread, each with Student's interval."""
+    draw, held = generator(3), 0
+    for _ in range(2000):
+        one, two = draw.normal(1, 0.5, 10), draw.normal(3, 2, 3)
+        _, low, high = stats.difference_interval(stats.mean_interval(one), stats.mean_interval(two))
+        held += low <= 2 <= high
+    assert 0.935 <= held / 2000 <= 0.985
+
+
 def test_mean_interval_is_students_t():
     values = [0.71, 0.74, 0.69, 0.72]
     expected = scipy.stats.t.interval(0.95, 3, loc=np.mean(values), scale=scipy.stats.sem(values))

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from fermoe.evidence.answers_on_the_lead import STANDS
-from fermoe.evidence.findings import Finding, comparison, counted, findings, full_network, listed, rows_of, signed
+from fermoe.evidence.findings import Finding, comparison, counted, findings, full_network, listed, rows_of
 from fermoe.network.cost import variant_cost
 from fermoe.network.model import OTHER_PROPORTIONS, SIZE_TITLES, SIZES
 from fermoe.paper.part_rules import ALPHA, MEASURES
 from fermoe.paper.verdicts import Tables
+from fermoe.stats import difference_interval
+from fermoe.training.precision import PRECISIONS
 
 COLUMNS = (
-    "model", "smaller_copy", "parameters", "mmac", "backbone_mmac", "epochs", "measure", "seeds", "images", "full",
-    "lead", "low", "high", "p_crossed_holm", "p_equal", "study",
+    "model", "smaller_copy", "parameters", "mmac", "backbone_mmac", "epochs", "precision", "measure", "seeds", "images",
+    "full", "lead", "low", "high", "p_crossed_holm", "p_equal", "study",
 )  # fmt: skip
 
 
@@ -30,7 +32,7 @@ def sizes_table(studies: Mapping[str, Tables], dataset: str = "fer2013") -> pd.D
     seeds speaks for a size, between equals the one that may train for most epochs, then the first by name. `lead` is
     full − backbone in shares, its interval over trainings and images (`seeds.crossed`); `full` the whole network's
     mean. `smaller_copy` is False where the blocks' shares are not those of the paper's network (`OTHER_PROPORTIONS`).
-    `mmac` counts millions of multiply-accumulates for one image.
+    `epochs` may be trained at most, in `precision`. `mmac` counts millions of multiply-accumulates for one image.
     """
     chosen: dict[str, tuple[tuple[int, int, str], list[dict[str, object]]]] = {}
     for name, tables in studies.items():
@@ -42,6 +44,7 @@ def sizes_table(studies: Mapping[str, Tables], dataset: str = "fer2013") -> pd.D
         rank = (-int(compared["seeds"].iloc[0]), -epochs, name)
         if size in SIZES and (size not in chosen or rank < chosen[size][0]):
             about = {"model": size, "smaller_copy": size not in OTHER_PROPORTIONS, "epochs": epochs, "study": name}
+            about["precision"] = compared["precision"].iloc[0] or PRECISIONS[0]  # older tables do not say it
             chosen[size] = rank, [{**about, **row} for row in _rows(size, compared)]
     table = pd.DataFrame([row for _, rows in chosen.values() for row in rows], columns=list(COLUMNS))
     order = table.assign(other=~table["smaller_copy"].astype(bool)).sort_values(["other", "mmac"], kind="stable")
@@ -86,20 +89,26 @@ def sizes(table: pd.DataFrame) -> str:
 
 def _copies(table: pd.DataFrame) -> str:
     found = {name: lead_by_size(table, name) for name in dict.fromkeys(table["measure"])}
-    first = found[next(iter(MEASURES))]
-    ends = {name: table.loc[table["model"] == name, "mmac"].iloc[0] for name in first}
-    each = listed(
-        [
-            f"{one.text()} in the {SIZE_TITLES[name]} network ({ends[name]:.0f} million multiply-adds, "
-            f"{counted(one.seeds, 'seed')})"
-            for name, one in first.items()
-        ]
-    )
+    first, rows = found[next(iter(MEASURES))], table.drop_duplicates("model").set_index("model")
+    each = listed([f"{one.text()} in the {_about(name, rows.loc[name])}" for name, one in first.items()])
     start = f"The hybrid's lead in accuracy is {each}, in points"
     if len(first) == 1:
         return f"Only one smaller copy of the paper's network was trained, so how the lead goes is not known. {start}."
     stands = {STANDS[one.outcome] for one in first.values()}
     verdict = f"at every size {stands.pop()}" if len(stands) == 1 else "it depends on the size who is ahead"
     small, *_, large = first
-    moved = listed([f"{signed(of[large].value - of[small].value)} in {MEASURES[name]}" for name, of in found.items()])
+    moved = listed([f"{_change(of[small], of[large]).text()} in {MEASURES[name]}" for name, of in found.items()])
     return f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved}."
+
+
+def _about(size: str, row: pd.Series) -> str:
+    """A size, what it costs, and what stands behind its lead."""
+    precision = "" if row["precision"] == PRECISIONS[0] else f" in {row['precision']}"
+    trained = f"{counted(row['seeds'], 'seed')}, {counted(row['epochs'], 'epoch')}{precision}"
+    return f"{SIZE_TITLES[size]} network ({row['mmac']:.0f} million multiply-adds, {trained})"
+
+
+def _change(small: Finding, large: Finding) -> Finding:
+    """What a lead gains from one size to another; too wide an interval, as both are measured on the same images."""
+    ends = [(one.value, one.low, one.high) for one in (small, large)]
+    return Finding(*difference_interval(*ends), min(small.seeds, large.seeds), small.images)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -71,8 +73,17 @@ def test_most_seeds_then_most_epochs_speak_for_a_size_and_no_other_dataset() -> 
 def test_the_sentence_says_how_the_lead_goes(small: Effect, large: Effect, said: str) -> None:
     text = sizes(sizes_table({"a": study("miniature", small), "b": study("paper64", large)}))
     assert said in text
-    change = f"{large[0] - small[0]:+.1f}".replace("-", "−") if large != small else "0.0"
-    assert f"the lead changes by {change} in accuracy, {change} in balanced accuracy and {change} in macro-F1." in text
+    change, half = large[0] - small[0], math.hypot(large[2] - large[0], small[2] - small[0])  # symmetric intervals
+    said = f"{change:+.1f} [{change - half:+.1f}, {change + half:+.1f}]".replace("-", "−").replace("+0.0", "0.0")
+    assert f"the lead changes by {said} in accuracy, {said} in balanced accuracy and {said} in macro-F1." in text
+
+
+def test_sizes_that_were_trained_otherwise_say_how() -> None:
+    half = study("paper64", epochs=2)
+    half["ablation"] = half["ablation"].assign(precision="bfloat16")
+    text = sizes(sizes_table({"a": study("miniature", seeds=10), "b": half}))
+    assert "in the miniature network (10 million multiply-adds, 10 seeds, 6 epochs)" in text
+    assert "in the paper64 network (419 million multiply-adds, 3 seeds, 2 epochs in bfloat16)" in text
 
 
 def test_one_copy_says_nothing_of_size_and_other_proportions_are_told_apart() -> None:
