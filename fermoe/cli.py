@@ -242,7 +242,7 @@ def report(study: str | None) -> None:
 @main.command()
 @click.argument("study")
 def pack(study: str) -> None:
-    """Pack a study's finished runs, predictions and one network's weights, into its runs.tar.xz.
+    """Pack a study's finished runs, predictions and one small network's weights, into its runs.tar.xz.
 
     Of a study with many trainings each seed is a file of its own, runs-seed0.tar.xz and so on.
     Other models beside it (fermoe import, fermoe baseline) go into its beside.tar.xz.

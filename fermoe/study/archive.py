@@ -1,8 +1,8 @@
 """A study's runs as one small file that a repository can keep: predictions and results, no pictures.
 
 From `results/<study>/runs.tar.xz` every table can be rebuilt and every notebook read without training anything. Weights
-stay behind, but for those of the one network that stands for the study where something is computed anew. What other
-models answered on the test images is a file of its own beside it: adding one leaves the large file as it is.
+stay behind, but for those of the one network that stands for the study where something is computed anew, if that is
+small. What other models answered on the test images is a file of its own beside it: adding one leaves the large file as it is.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ NAME, BESIDE = "runs.tar.xz", "beside.tar.xz"
 KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epochs.npz", ANSWERS)
 WEIGHTS = "best.safetensors"
 PART = 40  # trainings in one archive
+LIGHT = 4 * 2**20  # bytes of weights that are packed: a million parameters
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 
@@ -56,7 +57,7 @@ def pack(study: str | Path) -> Path:
     for part, names in parts.items():
         head = {"runs/study.json": json.dumps(listing, indent=1).encode()} if part == NAME else {}
         for example in (run.directory for run in examples if run.directory.name in names):
-            if (example / WEIGHTS).exists():
+            if (example / WEIGHTS).exists() and (example / WEIGHTS).stat().st_size <= LIGHT:
                 head[f"runs/{example.name}/{WEIGHTS}"] = (example / WEIGHTS).read_bytes()
         written.append(_write(folder / part, names, head))
     for path in set(folder.glob("runs*.tar.xz")) - set(written):

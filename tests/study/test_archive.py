@@ -48,6 +48,16 @@ def test_tables_are_rebuilt_from_the_packed_runs_alone(tmp_path: Path) -> None:
     assert [path.parent.name for path in tmp_path.rglob("best.safetensors")] == [full]
 
 
+def test_a_large_networks_weights_stay_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack of the paper's channels would be a hundred times as large, and refused when it is read."""
+    monkeypatch.setattr("fermoe.study.archive.LIGHT", len(b"weights") - 1)
+    a_study(tmp_path)
+    pack(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    assert unpack(tmp_path) > 0
+    assert not list(tmp_path.rglob("best.safetensors"))
+
+
 def test_many_trainings_are_packed_by_seed_and_a_later_seed_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
