@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -68,8 +69,13 @@ def plot_sizes(
                 look: dict[str, Any] = {"fmt": style.marker(place), "color": tone, "mfc": fill, "capsize": 3}
                 label = style.measure_name(str(measure)) if fill == tone else "_other proportions"
                 ax.errorbar(at[mine], 100 * rows["lead"][mine], yerr=bars[:, mine], label=label, **look)
-    first = table.drop_duplicates("model")
-    names = [f"{row.mmac:.0f}\n{style.size_name(row.model)}" for row in first.itertuples()]
+    first = table.drop_duplicates("model").sort_values("mmac")
+    near = np.log(first["mmac"].max() / first["mmac"].min()) / 4
+    names, low, left = [], False, -np.inf
+    for row in first.itertuples():
+        low = np.log(row.mmac) - left < near and not low  # else its name would touch that of its left neighbour
+        names.append(f"{row.mmac:.0f}" + ("\n\n" if low else "\n") + style.size_name(row.model))
+        left = np.log(row.mmac)
     ax.set_xticks(first["mmac"].to_list(), names)
     ax.minorticks_off()
     ax.margins(x=0.1)

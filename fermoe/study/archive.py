@@ -2,7 +2,8 @@
 
 From `results/<study>/runs.tar.xz` every table can be rebuilt and every notebook read without training anything. Weights
 stay behind, but for those of the one network that stands for the study where something is computed anew, if that is
-small. What other models answered on the test images is a file of its own beside it: adding one leaves the large file as it is.
+small. What other models answered on the test images is a file of its own beside it: adding one leaves the large file as
+it is.
 """
 
 from __future__ import annotations

@@ -339,8 +339,8 @@ def sizes(table: pd.DataFrame) -> Drawn | None:
         [style.size_name(size) for size, lead in leads.items() if lead.outcome is side]
         for side in (Outcome.BETTER, Outcome.WORSE)
     )
-    said = [f"ahead in the {listed(ahead)} network"] if ahead else []
-    said += [f"behind in the {listed(behind)} network"] if behind else []
+    sides = (("ahead", ahead), ("behind", behind))
+    said = [f"{word} in the {listed(names)} network{'s'[: len(names) - 1]}" for word, names in sides if names]
     title = (
         f"In accuracy the hybrid is {', '.join(said)}" if said else "At no size can hybrid and backbone be told apart"
     )

@@ -150,3 +150,15 @@ def test_leads_stand_at_their_size_and_other_proportions_are_hollow_and_not_join
     assert [len(line.get_xdata()) for line in joined] == [2, 2]
     for line in drawn:
         assert all(min(abs(np.log(x / at)) for at in (10, 40, 400)) < 0.1 for x in line.get_xdata())
+
+
+def test_the_names_of_two_sizes_that_lie_close_to_each_other_do_not_touch():
+    table = by_size().replace({"mmac": {40.0: 13.0}})
+    ax = ablation_plots.plot_sizes(table)
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert [label.get_text().count("\n") for label in ax.get_xticklabels()] == [1, 2, 1]
+    texts = [label.get_text().rpartition("\n")[2] for label in ax.get_xticklabels()]
+    assert texts == [style.size_name(name) for name in ("miniature", "first_miniature", "paper64")]
+    assert boxes[0].x1 > boxes[1].x0, "on one line they would touch"
+    assert boxes[1].y0 < boxes[0].y0, "the second is written lower"
