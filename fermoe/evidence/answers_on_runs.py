@@ -18,6 +18,7 @@ from fermoe.evidence.findings import (
     over_seeds,
     rows_of,
     share,
+    signed,
     span,
 )
 from fermoe.paper import published
@@ -166,25 +167,36 @@ def imbalance(tables: Tables) -> str:
     """Does happy lead because it is more frequent? Nothing where no training set had other shares of the classes."""
     numbers = ("value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_holm", "half_low", "half_high")
     table = rows_of(tables, "imbalance", "measure", "seeds", "images", *numbers)
-    rows, said = table[(table["composition"] == "equal") & table["measure"].str.startswith("gap_").astype(bool)], []
-    for row in rows.itertuples():
-        name = str(row.measure).removeprefix("gap_")
-        before, after = (f"{100 * value:.1f}" for value in (row.baseline_value, row.value))
-        if row.half_low > 0:
-            share = "more than half of it is left: the classes' shares are not the reason"
-        elif row.half_high < 0 and row.crossed_high < 0:
-            share = "less than half of it is left: the classes' shares make most of it"
-        elif row.seeds < seeds.MIN_SEEDS:
-            share = "too few trainings say how much is left"
-        else:
-            share = "whether more or less than half of it is left cannot be told"
-        change = Finding(row.value - row.baseline_value, row.crossed_low, row.crossed_high, int(row.seeds)).text()
-        said.append(f"over {name} from {before} to {after} points ({change}); {share}")
-    if not said:
+    gaps = table[table["measure"].str.startswith("gap_").astype(bool)]
+    equal, rare = (gaps[gaps["composition"] == name] for name in ("equal", "rare_happy"))
+    if equal.empty:
         return ""
-    first = rows.iloc[0]
+    said = [f"{_gap(row)}; {_left(row)}" for _, row in equal.iterrows()]
+    first = equal.iloc[0]
     size = f"{counted(int(first['seeds']), 'seed')} of each, {int(first['images']):,} test images"
-    return f"With all classes equally frequent in training ({size}), happy's lead in recall goes {', and '.join(said)}."
+    text = f"With all classes equally frequent in training ({size}), happy's lead in recall goes {', and '.join(said)}."
+    if rare.empty:
+        return text
+    changes = listed([_gap(row) for _, row in rare.iterrows()])
+    return f"{text} With happy as rare as fear ({counted(int(rare['seeds'].iloc[0]), 'seed')}) it goes {changes}."
+
+
+def _gap(row: pd.Series) -> str:
+    """What other shares of the classes do to happy's lead over one class; a row of imbalance.csv."""
+    before, after = (signed(row[name]).removeprefix("+") for name in ("baseline_value", "value"))
+    change = Finding(row["value"] - row["baseline_value"], row["crossed_low"], row["crossed_high"], int(row["seeds"]))
+    return f"over {str(row['measure']).removeprefix('gap_')} from {before} to {after} points ({change.text()})"
+
+
+def _left(row: pd.Series) -> str:
+    """How much of the lead equal shares leave, by the rule of C6."""
+    if row["half_low"] > 0:
+        return "more than half of it is left: the classes' shares are not the reason"
+    if row["half_high"] < 0 and row["crossed_high"] < 0:
+        return "less than half of it is left: the classes' shares make most of it"
+    if row["seeds"] < seeds.MIN_SEEDS:
+        return "too few trainings say how much is left"
+    return "whether more or less than half of it is left cannot be told"
 
 
 def beside(tables: Tables) -> str:

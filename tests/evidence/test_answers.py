@@ -351,6 +351,19 @@ def test_what_equal_shares_leave_of_a_gap_is_said_as_its_interval_says(numbers: 
     assert "5 seeds of each, 7,178 test images" in text
 
 
+def test_what_a_rare_happy_does_is_said_after_what_equal_shares_do() -> None:
+    start = {"measure": "gap_fear", "seeds": 5, "images": 7178, "dataset": "fer2013"}
+    numbers = {
+        "equal": (0.45, 0.5, -0.15, 0.05, 0.4, 0.1, 0.3),
+        "rare_happy": (-0.1, 0.5, -0.8, -0.4, 0.001, -0.5, -0.2),
+    }
+    rows = [start | {"composition": name} | dict(zip(GAPS, values, strict=True)) for name, values in numbers.items()]
+    text = answers_on_runs.imbalance({"imbalance": pd.DataFrame(rows)})
+    assert text.endswith(
+        "With happy as rare as fear (5 seeds) it goes over fear from 50.0 to −10.0 points (−60.0 [−80.0, −40.0])."
+    )
+
+
 def test_of_too_few_trainings_no_share_of_a_gap_is_said_and_without_any_nothing() -> None:
     start = {"composition": "equal", "measure": "gap_fear", "seeds": 2, "images": 7178, "dataset": "fer2013"}
     row = start | {"value": 0.2, "baseline_value": 0.5} | dict.fromkeys(GAPS[2:], math.nan)
