@@ -24,6 +24,7 @@ from fermoe.evidence.findings import (
     counted,
     dataset_title,
     findings,
+    grouped,
     in_one_setting,
     listed,
     over_seeds,
@@ -300,19 +301,31 @@ def losses(tables: Tables) -> Drawn | None:
     return Drawn(ax, _sentence(data, "What variants lose beyond the full network under occlusion and light"))
 
 
+WITH_EQUAL_SHARES = {
+    Outcome.WORSE: "smaller over",
+    Outcome.BETTER: "larger over",
+    Outcome.SIGN_WORSE: "smaller, though not after correction, over",
+    Outcome.SIGN_BETTER: "larger, though not after correction, over",
+    Outcome.SAME: "the same within a point over",
+    Outcome.OPEN: "not known to change over",
+    Outcome.FEW: "measured in too few trainings over",
+}
+"""What a title says of happy's lead where classes are equally frequent, by how it changes."""
+
+
 def imbalance(tables: Tables) -> Drawn | None:
     """What other shares of the classes in training do to the gaps, where they were tried."""
-    table = rows_of(tables, "imbalance", "composition", "measure", "value", "ci_low", "ci_high")
+    numbers = ("value", "ci_low", "ci_high", "seeds", "difference", "crossed_low", "crossed_high", "p_crossed_holm")
+    table = rows_of(tables, "imbalance", "composition", "measure", "baseline_value", *numbers)
     table = table[table["measure"].str.startswith("gap_").astype(bool)]
     if table.empty:
         return None
-    lead = table.set_index(["composition", "measure"])["value"]
-    ends = [
-        f"{100 * lead[('proportional', gap)]:.0f} → {100 * lead[('equal', gap)]:.0f} over {gap.removeprefix('gap_')}"
-        for gap in dict.fromkeys(table["measure"])
-        if {("proportional", gap), ("equal", gap)} <= set(lead.index)
-    ]
-    title = f"Equal shares change happy's lead in recall: {', '.join(ends)} (points)"
+    changes = []
+    for row in table[table["composition"] == "equal"].itertuples():
+        change = Finding(row.difference, row.crossed_low, row.crossed_high, row.seeds, p=row.p_crossed_holm)
+        ends = f"{100 * row.baseline_value:.0f} → {100 * row.value:.0f} points"
+        changes.append((change.outcome, f"{str(row.measure).removeprefix('gap_')} ({ends})"))
+    title = f"With equal shares happy's lead in recall is {grouped(changes, WITH_EQUAL_SHARES)}"
     alt = "Happy's lead in recall over fear and disgust by the shares of the classes in training, with intervals."
     return Drawn(plot_gaps(table, None, _titled(title)), alt)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fermoe.evidence import answers, answers_on_runs
 from fermoe.evidence.findings import Finding, Outcome, counted, lead, listed, signed
 from fermoe.files import results_dir
+from fermoe.study import pictures
 from fermoe.study.tables import read_tables
 
 SETTING = {
@@ -369,3 +371,26 @@ def test_of_too_few_trainings_no_share_of_a_gap_is_said_and_without_any_nothing(
     row = start | {"value": 0.2, "baseline_value": 0.5} | dict.fromkeys(GAPS[2:], math.nan)
     assert "too few trainings" in answers_on_runs.imbalance({"imbalance": pd.DataFrame([row])})
     assert answers_on_runs.imbalance({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "said"),
+    [
+        (-0.5, -0.3, 0.01, "is smaller over fear (50 → 10 points)"),
+        (-0.5, -0.3, 0.20, "is smaller, though not after correction, over fear (50 → 10 points)"),
+        (-0.9, 0.1, 0.20, "is not known to change over fear (50 → 10 points)"),
+    ],
+)
+def test_the_figure_of_imbalance_says_what_its_interval_says(low: float, high: float, p: float, said: str) -> None:
+    start = {"measure": "gap_fear", "seeds": 5, "images": 7178, "dataset": "fer2013"}
+    numbers = {
+        "proportional": {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6},
+        "equal": {"value": 0.1, "ci_low": 0.0, "ci_high": 0.2, "baseline_value": 0.5, "difference": -0.4},
+    }
+    table = pd.DataFrame([start | {"composition": name} | row for name, row in numbers.items()])
+    table.loc[table["composition"] == "equal", ["crossed_low", "crossed_high", "p_crossed_holm"]] = low, high, p
+    drawn = pictures.imbalance({"imbalance": table})
+    assert drawn is not None
+    title = drawn.ax.get_title(loc="left") or drawn.ax.get_title()
+    assert said in " ".join(title.replace("\u00a0", " ").split())
+    plt.close(drawn.figure)
