@@ -142,6 +142,7 @@ def export(run: str, weights: Path | None, onnx: Path | None) -> None:
 @click.option("--dry-run", is_flag=True, help="List the runs and which are done; run nothing.")
 @click.option("--retry-failed", is_flag=True, help="Train only what failed before, and make what follows from it.")
 @click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
+@click.option("--packed", is_flag=True, help="Take the runs in the study's packs as done: train only what they lack.")
 @click.option(
     "--slurm",
     metavar="KEY=VALUE,…",
@@ -157,6 +158,7 @@ def study(
     retry_failed: bool,
     slurm: str | None,
     quiet: bool,
+    packed: bool,
 ) -> None:
     """Run a study: STUDY is a name (quick, fer2013, …) or a .yaml file.
 
@@ -165,7 +167,7 @@ def study(
     from fermoe.study.command import run_study
 
     settings = (*settings, "skip_unreadable=true") if skip_unreadable else settings
-    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed, slurm, quiet))
+    sys.exit(run_study(name, settings, out, workers, dry_run, retry_failed, slurm, quiet, packed))
 
 
 @main.command()

@@ -30,6 +30,7 @@ KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epoc
 WEIGHTS = "best.safetensors"
 PART = 40  # trainings in one archive
 LIGHT = 4 * 2**20  # bytes of weights that are packed: a million parameters
+DAMAGED = (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError)
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 
@@ -69,6 +70,26 @@ def pack(study: str | Path) -> Path:
 def packs(study: Path) -> list[Path]:
     """The archives of a study, those of its own runs first."""
     return [*sorted(study.glob("runs*.tar.xz")), *study.glob(BESIDE)]
+
+
+def packed_runs(study: str | Path) -> set[str]:
+    """The runs whose answers a study's packs hold: trainings, and analyses that asked networks.
+
+    Raises:
+        UserError: there is no pack, or one is damaged.
+    """
+    folder, found = Path(study), set()
+    paths = sorted(folder.glob("runs*.tar.xz"))
+    if not paths:
+        raise UserError("no packed runs", where=folder / NAME, fix="leave out --packed, or get the file")
+    for path in paths:
+        try:
+            with tarfile.open(path, "r:xz") as tar:
+                names = [Path(name).parts for name in tar.getnames()]
+        except DAMAGED as error:
+            raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
+        found |= {parts[1] for parts in names if len(parts) == 3 and parts[2] in ("predictions.csv", ANSWERS)}
+    return found
 
 
 def pack_beside(study: str | Path) -> Path | None:
@@ -135,7 +156,7 @@ def _restore(path: Path, folder: Path, present: set[str]) -> int:
                 with atomic(folder / member.name) as temporary:
                     temporary.write_bytes(content.read())
                 written += 1
-    except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+    except DAMAGED as error:
         raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
     return written
 

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from fermoe.files import (
     write_json,
 )
 from fermoe.network.model import ModelConfig
+from fermoe.study.archive import packed_runs, unpack
 from fermoe.study.changes import refuse_changed
 from fermoe.study.plan import Run, Study, expand, load_study, phases, training_configs, with_inputs
 from fermoe.study.progress import Progress
@@ -37,6 +38,7 @@ from fermoe.study.slurm import SlurmRunner, slurm_config
 from fermoe.study.tables import TABLES, rebuild_tables
 from fermoe.training.distributed import is_first
 from fermoe.training.feed import load_data
+from fermoe.training.runs import read_result
 from fermoe.training.train import train
 
 if TYPE_CHECKING:
@@ -59,12 +61,14 @@ def run_study(
     retry_failed: bool = False,
     slurm: str | None = None,
     quiet: bool = False,
+    packed: bool = False,
 ) -> int:
     """Run a study and return the command's exit code: 0 done, 1 a run failed, 2 by the user's input, 130 stopped.
 
     With `retry_failed` no training is begun but those that failed before; what follows from them is made again.
     With `slurm` the runs are jobs of a cluster, and it says what they ask for (`fermoe.study.slurm.SlurmConfig`).
-    With `quiet` nothing is said but what failed.
+    With `quiet` nothing is said but what failed. With `packed` the trainings in the study's packs are not repeated, nor
+    are analyses that would ask their networks, which are not here: other commits and machines made them.
     """
     study = load_study(name, settings)
     cluster = None if slurm is None else slurm_config(slurm)
@@ -73,12 +77,15 @@ def run_study(
     dataset = load_dataset(
         study.dataset, study.root, skip_unreadable=study.skip_unreadable, **dict(study.dataset_options)
     )
+    kept = packed_runs(directory) if packed else set()
     if dry_run:
-        _list_runs(runs, directory)
+        _list_runs(runs, directory, kept)
         return 0
     _refuse_occupied(directory, runs)
     keep_temporary_files_together()
     with exclusive(directory / "runs" / ".lock", "this study"), _sigterm_as_interrupt():
+        if packed:
+            unpack(directory)
         refuse_changed(dataset, directory / "runs", "give the same files as before, or choose another --out")
         write_json(directory / "runs" / "study.json", {"study": study.name, "runs": [run.id for run in runs]})
         seconds: dict[str, float] = {}
@@ -92,7 +99,7 @@ def run_study(
                 _prepare_images(study, not quiet and sys.stderr.isatty())
             with Progress(len(runs), study.name, quiet) as progress:
                 progress.say(f"{study.title}: {len(runs)} runs, {place.workers} at a time, into {_short(directory)}")
-                outcomes = _execute(runs, directory, place, retry_failed, seconds, progress)
+                outcomes = _execute(runs, directory, place, retry_failed, seconds, progress, kept)
         except KeyboardInterrupt:
             click.echo("\nstopped: what is done is kept, and the same command goes on from here", err=True)
             return 130
@@ -158,10 +165,11 @@ def _execute(
     retry_failed: bool,
     seconds: dict[str, float],
     progress: Progress,
+    kept: Collection[str],
 ) -> list[Outcome]:
     """Phase by phase; the tables are made anew before a phase that reads them, and at the end.
 
-    `seconds` is told how long each phase took, by the clock.
+    `seconds` is told how long each phase took, by the clock. Of the runs `kept` in a pack the result is enough.
     """
     outcomes: list[Outcome] = []
     for name, phase in phases(runs).items():
@@ -169,7 +177,7 @@ def _execute(
             with _timed(seconds, "tables"):
                 rebuild_tables(directory, progress.say)
             phase = with_inputs(phase, runs, directory)
-        done = [run for run in phase if run.done]
+        done = [run for run in phase if run.done or (run.id in kept and read_result(run.directory) is not None)]
         todo = [run for run in phase if run not in done]
         if retry_failed and name == "trainings":
             todo = [run for run in todo if run.failure.exists()]
@@ -183,16 +191,25 @@ def _execute(
     return outcomes
 
 
-def _list_runs(runs: list[Run], directory: Path) -> None:
-    """What is done and what would run: whatever waits for a run that is to be made is to be made again."""
+def _list_runs(runs: list[Run], directory: Path, kept: Collection[str]) -> None:
+    """What is done and what would run: whatever waits for a run that is to be made is to be made again.
+
+    Of the runs `kept` in a pack those count that are not here, or here with a result.
+    """
     done: dict[str, bool] = {}
     for name, phase in phases(runs).items():
         waits = not all(done.values())
         looked_at = phase if name == "trainings" else with_inputs(phase, runs, directory)
         done |= {run.id: run.done and not waits for run in looked_at}
+        done |= {run.id: True for run in phase if run.id in kept and _restorable(run.directory)}
     for run in runs:
         click.echo(f"{'done' if done[run.id] else 'to do':6} {run.id}")
     click.echo(f"{sum(done.values())} of {len(runs)} runs are done in {directory}")
+
+
+def _restorable(run: Path) -> bool:
+    """A run that is here, whole or not, is not taken from a pack."""
+    return not run.exists() or read_result(run) is not None
 
 
 def _summary(

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,41 @@ def test_a_killed_study_is_finished_by_the_same_command_with_the_same_tables(tin
     assert "C11" in report
     assert "<script" not in report
     assert str(second) not in report
+
+
+def test_a_study_goes_on_from_its_pack_where_that_is_asked_for(tiny: Path, tmp_path: Path) -> None:
+    """As in a fresh checkout: nothing is there but the pack, and one more seed is wanted."""
+    out = tmp_path / "out"
+    assert fermoe("study", tiny, "--out", out, "--set", "seeds=[0]").exit_code == 0
+    assert fermoe("pack", out).exit_code == 0
+    (kept,) = (out / "runs").glob("*seed0*")
+    before, answers = ((kept / name).read_bytes() for name in ("result.json", "predictions.csv"))
+    shutil.rmtree(out / "runs")
+    more = ("study", tiny, "--out", out, "--set", "seeds=[0, 1]")
+    assert "to do" in next(line for line in fermoe(*more, "--dry-run").stdout.splitlines() if "seed0" in line)
+    listed = fermoe(*more, "--packed", "--dry-run").stdout.splitlines()
+    assert [line[:5] for line in listed if "seed" in line] == ["done ", "to do"]
+    assert not (out / "runs").exists()
+    result = fermoe(*more, "--packed")
+    assert result.exit_code == 0, result.output
+    assert "3 of 3 runs done (2 of them now)" in result.stdout  # the other training, and the report
+    assert (kept / "result.json").read_bytes() == before
+    assert not (kept / "04_training.ipynb").exists()
+    accuracy = pd.read_csv(out / "tables" / "accuracy.csv")
+    assert set(accuracy["seed"]) == {0, 1}
+    shutil.rmtree(kept)
+    kept.mkdir()  # what is here, whole or not, is not taken from the pack
+    assert fermoe(*more, "--packed").exit_code == 0
+    assert (kept / "result.json").read_bytes() != before
+    assert (kept / "predictions.csv").read_bytes() == answers
+
+
+def test_without_a_pack_there_is_none_to_go_on_from(tiny: Path, tmp_path: Path) -> None:
+    result = fermoe("study", tiny, "--out", tmp_path / "out", "--packed")
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "no packed runs" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failed_run_does_not_stop_the_others_and_fails_the_command(tiny: Path, tmp_path: Path) -> None:
