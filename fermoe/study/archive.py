@@ -14,10 +14,11 @@ import json
 import lzma
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from fermoe.errors import UserError
+from fermoe.evidence.experts import NOTEBOOK as EXPERTS
 from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
 from fermoe.training.foreign import foreign_runs
@@ -26,7 +27,8 @@ from fermoe.training.runs import FinishedRun, example_runs, finished_runs, study
 NAME, BESIDE = "runs.tar.xz", "beside.tar.xz"
 
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
-KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", "epochs.npz", ANSWERS)
+EPOCHS = "epochs.npz"
+KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", EPOCHS, ANSWERS)
 WEIGHTS = "best.safetensors"
 PART = 40  # trainings in one archive
 LIGHT = 4 * 2**20  # bytes of weights that are packed: a million parameters
@@ -55,13 +57,16 @@ def pack(study: str | Path) -> Path:
     parts: dict[str, list[str]] = {NAME: []}
     for run in runs:
         parts.setdefault(f"runs-seed{seeds[run]}.tar.xz" if run in seeds else NAME, []).append(run)
+    # Read by the tables on choosing an epoch and on how gates settle alone, and half of a long training's pack.
+    settles = any(run.startswith(EXPERTS) for run in runs)
+    by_epoch = {run.directory.name for run in trained if settles or run.config.protocol == "published"}
     written = []
     for part, names in parts.items():
         head = {"runs/study.json": json.dumps(listing, indent=1).encode()} if part == NAME else {}
         for example in (run.directory for run in examples if run.directory.name in names):
             if (example / WEIGHTS).exists() and (example / WEIGHTS).stat().st_size <= LIGHT:
                 head[f"runs/{example.name}/{WEIGHTS}"] = (example / WEIGHTS).read_bytes()
-        written.append(_write(folder / part, names, head))
+        written.append(_write(folder / part, names, head, by_epoch))
     for path in set(folder.glob("runs*.tar.xz")) - set(written):
         path.unlink()  # of an earlier division
     return folder / NAME
@@ -96,10 +101,10 @@ def pack_beside(study: str | Path) -> Path | None:
     """Write `beside.tar.xz` from what other models answered, as `pack` does; None where there is no other model."""
     folder = Path(study)
     others = [run.directory.name for run in foreign_runs(folder)]
-    return _write(folder / BESIDE, others, {}) if others else None
+    return _write(folder / BESIDE, others, {}, ()) if others else None
 
 
-def _write(path: Path, runs: Sequence[str], head: dict[str, bytes]) -> Path:
+def _write(path: Path, runs: Sequence[str], head: dict[str, bytes], by_epoch: Collection[str]) -> Path:
     with atomic(path) as temporary, tarfile.open(temporary, "w:xz", preset=9) as tar:
         for name, content in head.items():
             _add(tar, name, content)
@@ -107,7 +112,7 @@ def _write(path: Path, runs: Sequence[str], head: dict[str, bytes]) -> Path:
         for kept in KEPT:
             for run in runs:
                 file = path.parent / "runs" / run / kept
-                if file.exists():
+                if file.exists() and (kept != EPOCHS or run in by_epoch):
                     _add(tar, f"runs/{run}/{kept}", file.read_bytes())
     return path
 

@@ -58,6 +58,26 @@ def test_a_large_networks_weights_stay_behind(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.rglob("best.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("protocol", "analyses", "kept"),
+    [("published", [], True), ("audited", [], False), ("audited", ["07_expert_utilization"], True)],
+)
+def test_answers_of_every_epoch_are_kept_where_a_table_reads_them(
+    tmp_path: Path, protocol: str, analyses: list[str], kept: bool
+) -> None:
+    run = make_run(tmp_path, protocol=protocol)
+    (tmp_path / "runs" / run / "epochs.npz").write_bytes(b"answers")
+    for name in analyses:
+        (tmp_path / "runs" / name).mkdir()
+        write_json(tmp_path / "runs" / name / "result.json", {})
+    write_json(tmp_path / "runs" / "study.json", {"study": "mine", "runs": [run, *analyses]})
+    pack(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    unpack(tmp_path)
+    assert (tmp_path / "runs" / run / "epochs.npz").exists() == kept
+    assert (tmp_path / "runs" / run / "predictions.csv").exists()
+
+
 def test_many_trainings_are_packed_by_seed_and_a_later_seed_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
