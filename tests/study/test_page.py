@@ -33,6 +33,7 @@ from fermoe.study.plan import load_study, training_configs
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 
+RATE = "Learning rate"  # a setting, which has all its digits
 STUDIES = sorted(path.parent.parent for path in results_dir().glob("*/tables/claims.csv"))
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -146,7 +147,8 @@ def test_no_table_of_a_page_is_longer_than_a_dozen_rows(study: Path) -> None:
         assert len(table.shown) + table.left_out == len(table.rows)
         assert all(len(row) == len(table.columns) for row in table.rows)
         assert table.caption
-        assert not any(re.search(r"\d\.\d{4,}|(?<!\w)-\d|−0\.0+\b|seed\d", cell) for row in table.rows for cell in row)
+        cells = [cell for row in table.rows for name, cell in zip(table.columns, row, strict=True) if name != RATE]
+        assert not any(re.search(r"\d\.\d{4,}|(?<!\w)-\d|−0\.0+\b|seed\d", cell) for cell in cells)
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.name)
