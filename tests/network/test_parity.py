@@ -129,9 +129,11 @@ def test_float32_gradients_equal_the_float64_computation(weights, images: Tensor
             name: torch.stack([p.grad.double().norm() for p in getattr(model, name).parameters()]).norm().item()
             for name in BLOCKS.values()
         }
-    # Rounding alone: by how much depends on the processor. An AMD EPYC is below 1e-4 but for the ResNet, whose channels
-    # are last in memory, where PyTorch's batch norms accumulate in float32; an Intel Xeon is at 2e-4 in extractor 2.
-    assert norms[torch.float32] == pytest.approx(norms[torch.float64], rel=1e-3)
+    # The ResNet's channels are last in memory, where PyTorch's batch norms accumulate in float32.
+    resnet = {precision: blocks.pop("resnet") for precision, blocks in norms.items()}
+    # By how much it rounds depends on the processor: an AMD EPYC stays below 1e-4, an Intel Xeon is at 2.1e-4.
+    assert norms[torch.float32] == pytest.approx(norms[torch.float64], rel=3e-4)
+    assert resnet[torch.float32] == pytest.approx(resnet[torch.float64], rel=1e-3)
 
 
 @pytest.fixture
