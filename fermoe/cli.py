@@ -235,9 +235,8 @@ def report(study: str | None) -> None:
     Over all studies also the rows between marks in results/README.md and in the README beside results.
     """
     from fermoe.study.page import write_index, write_report
-    from fermoe.study.tables_in_markdown import write_rows
 
-    for path in (write_report(_study_folder(study)),) if study else (*write_index(), *write_rows()):
+    for path in (write_report(_study_folder(study)),) if study else write_index(texts=True):
         click.echo(f"{path}")
 
 

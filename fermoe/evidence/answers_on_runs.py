@@ -19,6 +19,7 @@ from fermoe.evidence.findings import (
     rows_of,
     share,
     signed,
+    size,
     span,
 )
 from fermoe.paper import published
@@ -172,9 +173,10 @@ def imbalance(tables: Tables) -> str:
     if equal.empty:
         return ""
     said = [f"{_gap(row)}; {_left(row)}" for _, row in equal.iterrows()]
-    first = equal.iloc[0]
-    size = f"{counted(int(first['seeds']), 'seed')} of each, {int(first['images']):,} test images"
-    text = f"With all classes equally frequent in training ({size}), happy's lead in recall goes {', and '.join(said)}."
+    trained = size(_change(equal.iloc[0]))
+    text = (
+        f"With all classes equally frequent in training ({trained}), happy's lead in recall goes {', and '.join(said)}."
+    )
     if rare.empty:
         return text
     changes = listed([_gap(row) for _, row in rare.iterrows()])
@@ -184,8 +186,12 @@ def imbalance(tables: Tables) -> str:
 def _gap(row: pd.Series) -> str:
     """What other shares of the classes do to happy's lead over one class; a row of imbalance.csv."""
     before, after = (signed(row[name]).removeprefix("+") for name in ("baseline_value", "value"))
-    change = Finding(row["value"] - row["baseline_value"], row["crossed_low"], row["crossed_high"], int(row["seeds"]))
-    return f"over {str(row['measure']).removeprefix('gap_')} from {before} to {after} points ({change.text()})"
+    return f"over {str(row['measure']).removeprefix('gap_')} from {before} to {after} points ({_change(row).text()})"
+
+
+def _change(row: pd.Series) -> Finding:
+    change, ends = row["value"] - row["baseline_value"], (row["crossed_low"], row["crossed_high"])
+    return Finding(change, *ends, int(row["seeds"]), int(row["images"]))
 
 
 def _left(row: pd.Series) -> str:

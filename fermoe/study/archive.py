@@ -26,13 +26,12 @@ from fermoe.training.runs import FinishedRun, example_runs, finished_runs, study
 
 NAME, BESIDE = "runs.tar.xz", "beside.tar.xz"
 
-# By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
 EPOCHS = "epochs.npz"
+# By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
 KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", EPOCHS, ANSWERS)
 WEIGHTS = "best.safetensors"
 PART = 40  # trainings in one archive
 LIGHT = 4 * 2**20  # bytes of weights that are packed: a million parameters
-DAMAGED = (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError)
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
 
 
@@ -88,11 +87,8 @@ def packed_runs(study: str | Path) -> set[str]:
     if not paths:
         raise UserError("no packed runs", where=folder / NAME, fix="leave out --packed, or get the file")
     for path in paths:
-        try:
-            with tarfile.open(path, "r:xz") as tar:
-                names = [Path(name).parts for name in tar.getnames()]
-        except DAMAGED as error:
-            raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
+        with _reading(path) as tar:
+            names = [Path(name).parts for name in tar.getnames()]
         found |= {parts[1] for parts in names if len(parts) == 3 and parts[2] in ("predictions.csv", ANSWERS)}
     return found
 
@@ -144,26 +140,33 @@ def unpack(study: str | Path, into: Path | None = None) -> int:
 
 def _restore(path: Path, folder: Path, present: set[str]) -> int:
     written = 0
+    with _reading(path) as tar:
+        for member in tar:
+            parts = Path(member.name).parts
+            run = parts[1] if len(parts) == 3 else ""
+            expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in (*KEPT, WEIGHTS))
+            if not (member.isfile() and parts[:1] == ("runs",) and ".." not in parts and expected):
+                raise UserError(f"'{member.name}' does not belong there", where=path, fix="get the file again")
+            if member.size > LARGEST:
+                raise UserError(f"'{member.name}' is too large", where=path, fix="get the file again")
+            if (run or "study.json") in present:
+                continue
+            content = tar.extractfile(member)
+            assert content is not None  # it is a plain file
+            with atomic(folder / member.name) as temporary:
+                temporary.write_bytes(content.read())
+            written += 1
+    return written
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[tarfile.TarFile]:
+    """A pack, open; that it is damaged is one line."""
     try:
         with tarfile.open(path, "r:xz") as tar:
-            for member in tar:
-                parts = Path(member.name).parts
-                run = parts[1] if len(parts) == 3 else ""
-                expected = parts == ("runs", "study.json") or (len(parts) == 3 and parts[2] in (*KEPT, WEIGHTS))
-                if not (member.isfile() and parts[:1] == ("runs",) and ".." not in parts and expected):
-                    raise UserError(f"'{member.name}' does not belong there", where=path, fix="get the file again")
-                if member.size > LARGEST:
-                    raise UserError(f"'{member.name}' is too large", where=path, fix="get the file again")
-                if (run or "study.json") in present:
-                    continue
-                content = tar.extractfile(member)
-                assert content is not None  # it is a plain file
-                with atomic(folder / member.name) as temporary:
-                    temporary.write_bytes(content.read())
-                written += 1
-    except DAMAGED as error:
+            yield tar
+    except (tarfile.TarError, lzma.LZMAError, OSError, EOFError, ValueError) as error:
         raise UserError(f"the packed runs cannot be read ({error})", where=path, fix="get the file again") from None
-    return written
 
 
 @contextlib.contextmanager

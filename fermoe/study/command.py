@@ -177,7 +177,7 @@ def _execute(
             with _timed(seconds, "tables"):
                 rebuild_tables(directory, progress.say)
             phase = with_inputs(phase, runs, directory)
-        done = [run for run in phase if run.done or (run.id in kept and read_result(run.directory) is not None)]
+        done = [run for run in phase if run.done or _from_pack(run, kept)]
         todo = [run for run in phase if run not in done]
         if retry_failed and name == "trainings":
             todo = [run for run in todo if run.failure.exists()]
@@ -192,24 +192,21 @@ def _execute(
 
 
 def _list_runs(runs: list[Run], directory: Path, kept: Collection[str]) -> None:
-    """What is done and what would run: whatever waits for a run that is to be made is to be made again.
-
-    Of the runs `kept` in a pack those count that are not here, or here with a result.
-    """
+    """What is done and what would run: whatever waits for a run that is to be made is to be made again."""
     done: dict[str, bool] = {}
     for name, phase in phases(runs).items():
         waits = not all(done.values())
         looked_at = phase if name == "trainings" else with_inputs(phase, runs, directory)
         done |= {run.id: run.done and not waits for run in looked_at}
-        done |= {run.id: True for run in phase if run.id in kept and _restorable(run.directory)}
+        done |= {run.id: True for run in phase if _from_pack(run, kept)}
     for run in runs:
         click.echo(f"{'done' if done[run.id] else 'to do':6} {run.id}")
     click.echo(f"{sum(done.values())} of {len(runs)} runs are done in {directory}")
 
 
-def _restorable(run: Path) -> bool:
-    """A run that is here, whole or not, is not taken from a pack."""
-    return not run.exists() or read_result(run) is not None
+def _from_pack(run: Run, kept: Collection[str]) -> bool:
+    """Whether a run `kept` in a pack is taken from there: not where it is here without a result."""
+    return run.id in kept and (not run.directory.exists() or read_result(run.directory) is not None)
 
 
 def _summary(

@@ -30,6 +30,7 @@ from fermoe.study.plan import load_study
 from fermoe.study.provenance import provenance
 from fermoe.study.tables import read_tables
 from fermoe.study.tables_for_people import TABLES, PeopleTable
+from fermoe.study.tables_in_markdown import write_rows
 
 REPORT, LEAD, INDEX = "report.html", "figures/lead.svg", "index.html"
 VERDICTS, SIZES, SIZES_FIGURE = "verdicts.csv", "sizes.csv", "sizes.svg"
@@ -216,10 +217,12 @@ def write_report(folder: Path, title: str = "") -> Path:
     return folder / REPORT
 
 
-def write_index(results: Path | None = None) -> Sequence[Path]:
+def write_index(results: Path | None = None, texts: bool = False) -> Sequence[Path]:
     """Write the page over all studies, verdicts.csv, and the leading question by size with its figure.
 
-    Returns the paths of what was written; there is no figure without a study of FER-2013 that compares both networks.
+    With `texts` also the marked rows of the READMEs (`tables_in_markdown`); a study does not ask for that, as what it
+    found here is not what a README is about. Returns the paths of what was written; there is no figure without a study
+    of FER-2013 that compares both networks.
 
     Raises:
         UserError: there is no study with a table of claims.
@@ -238,7 +241,8 @@ def write_index(results: Path | None = None) -> Sequence[Path]:
         written.append(SIZES_FIGURE)
     titles = {name: study_title(results / name) for name in found}
     write_text(results / INDEX, index_page(found, claims, titles, by_size, figure))
-    return [results / name for name in written]
+    rows = write_rows(results, found, claims) if texts else []
+    return [*(results / name for name in written), *rows]
 
 
 def index_page(

@@ -353,7 +353,11 @@ def sizes(table: pd.DataFrame) -> Drawn | None:
         for side in (Outcome.BETTER, Outcome.WORSE)
     )
     sides = (("ahead", ahead), ("behind", behind))
-    said = [f"{word} in the {listed(names)} network{'s'[: len(names) - 1]}" for word, names in sides if names]
+    said = [
+        f"{word} in the {listed(names)} {'network' if len(names) == 1 else 'networks'}"
+        for word, names in sides
+        if names
+    ]
     title = (
         f"In accuracy the hybrid is {', '.join(said)}" if said else "At no size can hybrid and backbone be told apart"
     )

@@ -16,13 +16,11 @@ from pathlib import Path
 import pandas as pd
 
 from fermoe.errors import UserError
-from fermoe.files import results_dir, write_text
+from fermoe.files import write_text
 from fermoe.paper.part_rules import MEASURES, UNTRAINED_GATES
 from fermoe.paper.verdicts import CONTRADICTED, SUPPORTED, Tables
 from fermoe.plots import style
 from fermoe.study.tables_for_people import PeopleTable, accuracies, inputs, variants
-from fermoe.study.verdicts import strongest
-from fermoe.study.verdicts import studies as find_studies
 
 README = "README.md"
 
@@ -102,14 +100,12 @@ def _markdown(table: PeopleTable) -> str:
     return head + "|" + "---|" * len(table.columns) + "\n" + "".join(rows)
 
 
-def write_rows(results: Path | None = None) -> Sequence[Path]:
+def write_rows(results: Path, studies: Mapping[str, Tables], claims: pd.DataFrame) -> Sequence[Path]:
     """Write the marked rows of the README in the folder of results, and of the one beside that folder, anew.
 
-    Returns the files that have marks. A study does not do this: what it found here is not what a README is about.
+    `studies` and `claims` as for `with_rows`. Returns the files that have marks.
     """
-    results = results or results_dir()
-    studies, written = find_studies(results), []
-    claims = strongest(studies)
+    written = []
     for path in (results / README, results.parent / README):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         if MARKED.search(text):

@@ -32,7 +32,8 @@ def test_the_kept_texts_are_what_the_command_writes(tmp_path: Path) -> None:
         shutil.copytree(folder, tmp_path / "results" / folder.parent.name / "tables")
     for page in ("README.md", "results/README.md"):
         shutil.copy(ROOT / page, tmp_path / page)
-    assert len(write_rows(tmp_path / "results")) == 2
+    found = studies(tmp_path / "results")
+    assert len(write_rows(tmp_path / "results", found, strongest(found))) == 2
     for page in ("README.md", "results/README.md"):
         assert (tmp_path / page).read_text() == (ROOT / page).read_text(), "fermoe report makes it again"
 
