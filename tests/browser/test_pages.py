@@ -19,10 +19,12 @@ pytestmark = pytest.mark.browser
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 PAGES = [RESULTS / "index.html", *sorted(RESULTS.glob("*/report.html"))]
 DESK, PHONE = 1280, 390  # CSS pixels
+WINDOW, PICTURE = 900, 6000  # CSS pixels: a reader's window, the tallest picture
 A4 = (595.3, 841.9)  # points
 PIXELS_A_MILLIMETRE = 96 / 25.4
 
 OPEN_FOLDS = "document.querySelectorAll('details').forEach(fold => fold.open = true)"
+PAGE_HEIGHT = "document.documentElement.scrollHeight"
 PAGE_WIDTHS = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
 # What a reader must not have to scroll sideways for, or would not see: text beyond its own box or beyond the window.
 PROSE_BEYOND = """
@@ -59,6 +61,16 @@ def named(path: Path) -> str:
     return path.parent.name if path.name == "report.html" else path.stem
 
 
+def photograph(page: Page, width: int, stem: Path) -> None:
+    """The page from top to bottom in numbered pictures: Chromium now and then refuses one of 25,000 pixels."""
+    height = page.evaluate(PAGE_HEIGHT)
+    page.set_viewport_size({"width": width, "height": min(height, PICTURE)})
+    for number, top in enumerate(range(0, height, PICTURE), start=1):
+        page.evaluate("top => scrollTo(0, top)", top)
+        page.screenshot(path=stem.with_name(f"{stem.name}-{number}.png"))
+    page.set_viewport_size({"width": width, "height": WINDOW})
+
+
 LOOKS = [
     pytest.param((path, width, scheme), id=f"{named(path)}-{width}-{scheme}")
     for path in PAGES
@@ -71,14 +83,14 @@ LOOKS = [
 def opened(request: pytest.FixtureRequest, browser: Browser, pictures: Path) -> Iterator[Opened]:
     """Each page at each width in each colour scheme, photographed as it first appears, then with its folds open."""
     path, width, scheme = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": WINDOW}, color_scheme=scheme)
     page = context.new_page()
     seen = Opened(page, path, [], [])
     page.on("console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     page.on("request", lambda asked: seen.fetched.append(asked.url))
     page.goto(path.as_uri())
-    page.screenshot(path=pictures / f"{named(path)}-{width}-{scheme}.png", full_page=True)
+    photograph(page, width, pictures / f"{named(path)}-{width}-{scheme}")
     page.evaluate(OPEN_FOLDS)
     yield seen
     context.close()
