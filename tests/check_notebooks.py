@@ -46,7 +46,9 @@ def main(notebooks: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "FERMOE_RESULTS": str(committed_results(Path(folder)))}
         check = [sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={LIMIT}"]
-        return subprocess.run([*check, *(notebooks or ["notebooks"])], cwd=ROOT, env=environment).returncode
+        side_by_side = ["-n", "2", "--dist", "loadfile"]  # the cells of one notebook stay together
+        command = [*check, *side_by_side, *(notebooks or ["notebooks"])]
+        return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
 if __name__ == "__main__":
