@@ -19,12 +19,13 @@ from fermoe.evidence.findings import (
     could_see,
     counted,
     dataset_title,
+    each_over_seeds,
+    each_welch,
     findings,
     full_network,
     grouped,
     lead,
     listed,
-    over_seeds,
     rows_of,
     share,
     signed,
@@ -37,7 +38,7 @@ from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPOR
 
 PARTS = {
     "no_moe": ("the mixtures of experts", "dense layers in their place"),
-    "no_cnn1": ("extractor 1, the large kernels", "the network without it"),
+    "no_cnn1": ("extractor 1 with its mixture, the large kernels", "the network without both"),
     "no_cnn2": ("extractor 2, the small kernels", "the network without it"),
     "frozen_gate": ("a trained gate", "an untrained one"),
 }
@@ -119,8 +120,9 @@ def each_part(tables: Tables) -> str:
     for variant, (part, _) in PARTS.items():
         mine = findings(comparison(tables, "variant", "full", variant), -1).get("accuracy")
         if mine is not None:
-            found.append((mine.outcome, f"{part.partition(',')[0]} ({mine.text()} points)"))
-    return f"Of the parts: {grouped(found, _PARTS_SAID)}." if found else ""
+            name, trained = part.partition(",")[0], counted(mine.seeds, "seed")
+            found.append((mine.outcome, f"{name} ({mine.text()}, {trained} of each)"))
+    return f"Of the parts, in points of accuracy: {grouped(found, _PARTS_SAID)}." if found else ""
 
 
 def parts(tables: Tables) -> str:
@@ -179,11 +181,15 @@ def augmentation(tables: Tables) -> str:
 
 _TOLD = {
     Outcome.BETTER: "it tells more",
+    Outcome.SIGN_BETTER: "there is a sign, no proof, that it tells more",
+    Outcome.SIGN_WORSE: "there is a sign, no proof, that it tells less",
     Outcome.WORSE: "it tells less",
     Outcome.OPEN: "no difference can be told",
 }
 _SWAPPED = {
     Outcome.BETTER: "costs accuracy",
+    Outcome.SIGN_BETTER: "shows a sign, no proof, of a cost",
+    Outcome.SIGN_WORSE: "shows a sign, no proof, of a gain",
     Outcome.WORSE: "gains accuracy",
     Outcome.SAME: "changes accuracy by less than a point",
     Outcome.OPEN: "has no effect that can be told",
@@ -197,7 +203,7 @@ def experts(tables: Tables) -> str:
     full = full_network(table)
     if full.empty:
         return "Not asked: the study has no measures of the full network's experts."
-    setting, told, costs = full.iloc[0], [], []
+    setting, informed, dropped = full.iloc[0], {}, {}
     untrained = table[(table["variant"] == "frozen_gate") & (table["protocol"] == setting["protocol"])]
     untrained = untrained[untrained["pipeline"] == setting["pipeline"]]
     for mixture, name in MIXTURES.items():
@@ -210,12 +216,11 @@ def experts(tables: Tables) -> str:
             )
         )
         if min(len(information), len(null)) >= seeds.MIN_SEEDS:
-            effect = seeds.welch(null, information)
-            finding = Finding(effect.value, effect.low, effect.high, min(len(information), len(null)))
-            told.append((finding.outcome, f"{name} ({finding.text(1, 2)} bits)"))
+            informed[name] = (null, information)
         if len(drop):
-            finding = over_seeds(drop, seeds.EQUAL)
-            costs.append((finding.outcome, f"{name} ({finding.text()} points)"))
+            dropped[name] = drop
+    told = [(one.outcome, f"{name} ({one.text(1, 2)} bits)") for name, one in each_welch(informed).items()]
+    costs = [(one.outcome, f"{name} ({one.text()} points)") for name, one in each_over_seeds(dropped).items()]
     said = f"What the chosen expert tells about the class, beside an untrained gate's choice: {grouped(told, _TOLD)}."
     if not told:
         needed = f"{seeds.MIN_SEEDS} seeds of an untrained gate"
@@ -231,6 +236,8 @@ def experts(tables: Tables) -> str:
 
 _MARKED = {
     Outcome.BETTER: "costs more in",
+    Outcome.SIGN_BETTER: "shows a sign, no proof, of costing more in",
+    Outcome.SIGN_WORSE: "shows a sign, no proof, of costing less in",
     Outcome.WORSE: "costs less in",
     Outcome.SAME: "makes less than a point's difference in",
     Outcome.OPEN: "makes no difference that can be told in",
@@ -241,21 +248,21 @@ _MARKED = {
 def grad_cam(tables: Tables) -> str:
     """06: where does each branch look, and do its maps mark what it needs?"""
     table = rows_of(tables, "grad_cam", "branch", "group", "measure", "value", "seed", "layer")
-    rows, found, alike = full_network(table[table["group"] == "all"]), [], []
+    rows, gains, alike = full_network(table[table["group"] == "all"]), {}, []
     for branch, name in BRANCHES.items():
         mine = rows[rows["branch"] == branch].dropna(subset=["value"])
         gain, checked = (
             mine[mine["measure"] == measure] for measure in ("faithfulness_gain", "random_weights_correlation")
         )
         if len(gain):
-            finding = over_seeds(gain["value"], seeds.EQUAL)
-            found.append((finding.outcome, f"{name} ({finding.text()} points)"))
+            gains[name] = gain["value"]
         other = mine[(mine["measure"] == "other_training_correlation") & mine["layer"].isin(checked["layer"])]
         if len(other):
             pair = [signed(part["value"].mean(), 1, 2) for part in (other, checked)]
             alike.append(f"{pair[0]} beside {pair[1]} for {name}")
-    if not found:
+    if not gains:
         return "Not asked: the study has no checked maps of the full network."
+    found = [(one.outcome, f"{name} ({one.text()} points)") for name, one in each_over_seeds(gains).items()]
     said = f"Removing what a map marks, beside as much elsewhere, {grouped(found, _MARKED)}, in points of probability."
     if alike:
         said += f" Maps of two trainings correlate, beside maps of trained and random weights, by {listed(alike)}."
@@ -382,6 +389,17 @@ TOUCHES = {
     "11_fer2013": ("C4", "C6", "C7", "C9", "C10"),
 }
 """The claims that a notebook's answer bears on."""
+
+
+DRAWN = "On drawn faces"
+
+
+def answer(tables: Tables, notebook: str) -> str:
+    """What a notebook found; where faces are drawn that is said first, since they show mechanisms and no benchmark."""
+    found = NOTEBOOKS[notebook](tables)
+    drawn = set(rows_of(tables, "accuracy", "split")["dataset"]) == {"synthetic"}
+    named = DRAWN.lower() in found or "drawn faces" in found.lower() or notebook == "00_published_claims"
+    return found if named or not drawn else f"{DRAWN}: {found}"
 
 
 def follows(tables: Tables, notebook: str) -> str:

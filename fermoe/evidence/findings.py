@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+import numpy as np
 import pandas as pd
 
 from fermoe import seeds
@@ -18,6 +19,7 @@ from fermoe.data.transforms import pipeline_parts
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MEASURES
 from fermoe.paper.verdicts import Tables
+from fermoe.stats import holm
 
 AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
 """What the two sides of a comparison have in common, but for the axis that it is about."""
@@ -133,6 +135,32 @@ def over_seeds(values: pd.Series, margin: float = 0) -> Finding:
     known = values.dropna()
     mean, low, high = seeds.mean_over_seeds(known)
     return Finding(mean, low, high, len(known), same=bool(max(-low, high) < margin))
+
+
+def each_over_seeds(values: Mapping[str, pd.Series]) -> dict[str, Finding]:
+    """By name: the mean over trainings as `over_seeds`, with p values corrected for the others (Holm).
+
+    Less than a point (`seeds.EQUAL`) counts as no difference.
+    """
+    known = {name: of.dropna() for name, of in values.items()}
+    return _corrected(
+        {name: over_seeds(of, seeds.EQUAL) for name, of in known.items()},
+        [seeds.welch(np.zeros(len(of)), of, paired=True).p_value for of in known.values()],
+    )
+
+
+def each_welch(sides: Mapping[str, tuple[pd.Series, pd.Series]]) -> dict[str, Finding]:
+    """By name: the second side's mean over trainings − the first's, with p values corrected for the others (Holm)."""
+    effects = {name: seeds.welch(*pair) for name, pair in sides.items()}
+    counts = {name: min(map(len, pair)) for name, pair in sides.items()}
+    return _corrected(
+        {name: Finding(one.value, one.low, one.high, counts[name]) for name, one in effects.items()},
+        [one.p_value for one in effects.values()],
+    )
+
+
+def _corrected(found: Mapping[str, Finding], p_values: Sequence[float]) -> dict[str, Finding]:
+    return {name: replace(one, p=float(p)) for (name, one), p in zip(found.items(), holm(p_values), strict=True)}
 
 
 def grouped(found: Sequence[tuple[Outcome, str]], words: Mapping[Outcome, str]) -> str:

@@ -266,12 +266,13 @@ def trained(result: Mapping[str, Any]) -> str:
     """04: what one training reached, and whether it stopped for want of epochs; `result` is of `train`."""
     images, found = result["data"]["images"], result["metrics"]["test"]
     run, best = int(result["epochs_run"]), int(result["best_epoch"])
+    named = dataset_title(str(result["parameters"]["dataset"]))
     reached = share(found["accuracy"], found["ci_low"], found["ci_high"])
     last = "the last epoch was the best: more might have helped" if best == run else f"epoch {best} was the best"
     chosen = "chosen on the test images" if result["parameters"].get("protocol") == "published" else "touched once"
     return (
-        f"It reaches {reached} of {images['test']:,} test images, {chosen}, after {counted(run, 'epoch')} of "
-        f"{images['train']:,} training images; {last}."
+        f"It reaches {reached} of {images['test']:,} test images of {named}, {chosen}, after {counted(run, 'epoch')} "
+        f"of {images['train']:,} training images; {last}."
     )
 
 

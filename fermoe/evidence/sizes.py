@@ -95,10 +95,14 @@ def _copies(table: pd.DataFrame) -> str:
     if len(first) == 1:
         return f"Only one smaller copy of the paper's network was trained, so how the lead goes is not known. {start}."
     stands = {STANDS[one.outcome] for one in first.values()}
-    verdict = f"at every size {stands.pop()}" if len(stands) == 1 else "it depends on the size who is ahead"
+    every = "in both" if len(first) == 2 else f"in all {len(first)}"
+    verdict = f"{every} {stands.pop()}" if len(stands) == 1 else "it depends on the size who is ahead"
     small, *_, large = first
     moved = listed([f"{_change(of[small], of[large]).text()} in {MEASURES[name]}" for name, of in found.items()])
-    return f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved}."
+    return (
+        f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved} (each interval by itself; "
+        "the learning rates and the ResNet's share of the operations change with the size)."
+    )
 
 
 def _about(size: str, row: pd.Series) -> str:

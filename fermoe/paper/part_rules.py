@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -30,9 +31,11 @@ from fermoe.paper.verdicts import (
     Tables,
     Verdict,
     by_setting,
+    cite,
     few_seeds,
     interval_text,
     needs,
+    of_each,
     one_each,
     own_test_crop,
     p_text,
@@ -115,7 +118,7 @@ def _robustness_rule(tables: Tables, rows: pd.DataFrame) -> tuple[str, str]:
             if kind in drop.index
         ]
         texts.append(f"{NETWORKS[str(variant)]} loses {', '.join(numbers)} more than the whole (points)")
-    text = "; ".join(texts)
+    text = "; ".join([*texts, of_each(rows["seeds"])])
     seen, all_images = int(rows["images"].min()), test_images(tables, run_names(rows["runs"]))
     selection = [outcomes[v] for v in ("no_moe",) if v in outcomes]
     scales = [outcomes[v] for v in ("no_cnn1", "no_cnn2") if v in outcomes]
@@ -268,7 +271,7 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
             helps, no_gain, text = _effect(gates[name], -1)
             shown &= helps
             refuted |= no_gain
-            texts.append(f"beside {what} the trained gate gains {text}")
+            texts.append(f"beside {what} the trained gate gains {text}; {of_each(gates[name]['seeds'])}")
     text = "; ".join(texts)
     seen, all_images = (
         int(shuffled["images"].min()) if len(shuffled) else 0,
@@ -305,14 +308,18 @@ def experts(tables: Tables) -> Verdict:
     one_each(rows, [*setting, "variant", "seed", "mixture", "measure"], "experts.csv")
     rows = rows[rows.groupby(setting, dropna=False)["variant"].transform(lambda names: (names == "full").any())]
     missing = "no rows of the full network in experts.csv: run a study with expert measures"
-    rule = partial(_expert_rule, tables, _ablation(tables, "variant"))
-    return by_setting(tables, rows, rule, setting, "experts.csv", missing)
+    ablation = _ablation(tables, "variant")
+    found = by_setting(tables, rows, partial(_expert_rule, tables, ablation), setting, "experts.csv", missing)
+    beside = ablation[(ablation["baseline"] == "full") & ablation["alternative"].isin(UNTRAINED_GATES)]
+    if not found.evidence or beside.empty:
+        return found
+    return replace(found, evidence=f"{cite('ablation.csv', beside, 'runs')}; {found.evidence}")
 
 
 # --- C10: the scales ------------------------------------------------------------------------------------------
 
 
-EXTRACTORS = {"no_cnn1": "extractor 1", "no_cnn2": "extractor 2"}
+EXTRACTORS = {"no_cnn1": "extractor 1 with its mixture", "no_cnn2": "extractor 2"}
 """What the variant lacks, in words."""
 
 
@@ -322,7 +329,8 @@ def _scales_rule(rows: pd.DataFrame) -> tuple[str, str]:
     if not all(_in_accuracy(group) for _, group in rows.groupby("alternative")):
         return NOT_TESTED, "a difference without an interval"
     effects = {EXTRACTORS[str(name)]: _effect(group, -1) for name, group in rows.groupby("alternative")}
-    text = "; ".join(f"{name} adds {effect[2]}" for name, effect in effects.items())
+    adds = [f"{name} adds {effect[2]}" for name, effect in effects.items()]
+    text = "; ".join([*adds, of_each(rows["seeds"])])
     useless = [name for name, effect in effects.items() if effect[1]]
     if useless:
         return CONTRADICTED, f"falls with {' and '.join(useless)}: {text}"

@@ -44,7 +44,7 @@ _AFFECTNET8_TEST = "official validation set, 4,000 images"
 _RAFDB_TEST = "official test set, 3,068 images"
 _PRIVATE_TEST = "PrivateTest, 3,589 images"
 _USUAL = "checkpoint selection not comparable: test set used or not stated"
-_HELD_OUT = "checkpoint chosen on a validation split"
+HELD_OUT = "checkpoint chosen on a validation split"
 
 _NEIGHBOURS = [
     ("rafdb", "FMAE", 0.9309, _RAFDB_TEST, _USUAL),
@@ -53,7 +53,7 @@ _NEIGHBOURS = [
     ("rafdb", "EAC", 0.9035, _RAFDB_TEST, _USUAL),
     ("rafdb", "DAN", 0.8970, _RAFDB_TEST, _USUAL),
     ("rafdb", BACKBONE_ALONE, 0.8875, _RAFDB_TEST, _USUAL),
-    ("rafdb", "MEK ResNet-18", 0.8641, _RAFDB_TEST, _HELD_OUT),
+    ("rafdb", "MEK ResNet-18", 0.8641, _RAFDB_TEST, HELD_OUT),
     ("affectnet7", "POSTER++", 0.6749, _AFFECTNET7_TEST, _USUAL),
     ("affectnet7", "HSEmotion", 0.6651, _AFFECTNET7_TEST, _USUAL),
     ("affectnet7", "DAN", 0.6569, _AFFECTNET7_TEST, _USUAL),
@@ -63,7 +63,7 @@ _NEIGHBOURS = [
     ("fer2013", "EmoNeXt", 0.7612, _PRIVATE_TEST, _USUAL),
     ("fer2013", BACKBONE_ALONE, 0.7430, _PRIVATE_TEST, _USUAL),
     ("fer2013", "ResMaskingNet", 0.7414, _PRIVATE_TEST, _USUAL),
-    ("fer2013", "MEK ResNet-34", 0.7205, _PRIVATE_TEST, _HELD_OUT),
+    ("fer2013", "MEK ResNet-34", 0.7205, _PRIVATE_TEST, HELD_OUT),
     ("fer2013", "VGG19", 0.7080, _PRIVATE_TEST, _USUAL),
 ]
 

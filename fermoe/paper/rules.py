@@ -139,11 +139,13 @@ def neighbours(tables: Tables) -> Verdict:
     reached = f"{100 * correct / images:.2f} %"
     low, high = stats.wilson_interval(correct, images)
     lowest = raf.loc[raf["accuracy"].idxmin()]
+    held_out = int((raf["selection"] == published.HELD_OUT).sum())
     backbone = float(raf.loc[raf["method"] == published.BACKBONE_ALONE, "accuracy"].min())
     reason = (
         f"RAF-DB: {reached} {interval_text(low, high)} against {100 * backbone:.2f} % for "
         f"the backbone alone and {100 * lowest['accuracy']:.2f} % for the lowest of {len(raf)} neighbours "
-        f"({lowest['method']}), same test images; AffectNet: undecided, "
+        f"({lowest['method']}), same test images; {held_out} of {len(raf)} neighbours are known to have chosen their "
+        "weights on validation images; AffectNet: undecided, "
     )
     affectnet = others[others["dataset"].isin(["affectnet7", "affectnet8"])]
     comparable = affectnet[affectnet["same_test_images"]]
@@ -214,4 +216,11 @@ def _cause(tables: Tables) -> tuple[list[str], str, str]:
         )
     model = shortfall(tables, str(rows["dataset"].iloc[0]), "", run_names(rows["runs"]))
     said = f"with equal shares the gap of happy goes {' and '.join(texts)} ({rows['seeds'].min():.0f} seeds, {model})"
+    equal = table[(table["composition"] == "equal") & table["dataset"].isin(rows["dataset"])].set_index("measure")
+    recalls = [
+        f"of {label} {100 * before:.1f} → {100 * after:.1f} %"
+        for label in ("happy", "fear", "disgust")
+        for before, after in equal.loc[equal.index == f"recall_{label}", ["baseline_value", "value"]].to_numpy(float)
+    ]
+    said += f"; recall {', '.join(recalls)}" if recalls else ""
     return verdicts, said, cite("imbalance.csv", rows, "runs")

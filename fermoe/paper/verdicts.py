@@ -112,6 +112,11 @@ def few_seeds(rows: pd.DataFrame) -> str:
     return "" if count >= MIN_SEEDS else f"{count:.0f} seed(s), {MIN_SEEDS} needed"
 
 
+def of_each(seeds: pd.Series) -> str:
+    """How many trainings of each network stand behind a reason: 3 seeds of each."""
+    return f"{pd.to_numeric(seeds).min():.0f} seeds of each"
+
+
 def test_images(tables: Tables, runs: Sequence[str]) -> int:
     """How many test images accuracy.csv counts for these runs; 0 where it does not say."""
     table = table_of(tables, "accuracy", "run", "split", "images")

@@ -169,7 +169,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
         sections = [
             Section(
                 name,
-                answers.NOTEBOOKS[name](tables),
+                answers.answer(tables, name),
                 answers.follows(tables, name),
                 pictures.picture(tables, folder, name),
                 TABLES[name](tables),

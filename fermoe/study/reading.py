@@ -24,7 +24,7 @@ MARKUP = str.maketrans({"<": "&lt;", "*": "\\*", "`": "\\`", "_": "\\_", "~": "\
 
 def answer(tables: Tables, notebook: str) -> Markdown:
     """What the study's tables answer to the notebook's question."""
-    return said("**Answer.**", answers.NOTEBOOKS[notebook](tables))
+    return said("**Answer.**", answers.answer(tables, notebook))
 
 
 def said(begin: str, words: str) -> Markdown:

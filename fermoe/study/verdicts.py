@@ -27,6 +27,8 @@ PUBLISHED = "the published figures"
 """What decides a claim about the paper's own numbers, whatever was trained."""
 
 NOBODY = "no study so far"
+UNTRIED = ("needs ", "no test result of ")
+"""How a reason begins where the study has no training that the claim is about."""
 
 _STRENGTH = {SUPPORTED: 3, CONTRADICTED: 3, INCONCLUSIVE: 2, NOT_TESTED: 1}
 _MECHANISM = "mechanism only"
@@ -47,17 +49,25 @@ def why(claim: str, verdict: str, reason: str) -> str:
     """The reason in about ten words."""
     if claim == "C5" and reason.startswith("RAF-DB"):
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
-        return f"RAF-DB {ours} %, where others report {backbone} % of the backbone alone; AffectNet cannot be compared"
+        known = re.search(r"\d+ of \d+ neighbours are known to have chosen their weights on validation images", reason)
+        chosen = f" ({known[0]})" if known else ""
+        beside = f"others report {backbone} % of the backbone alone{chosen}"
+        return f"RAF-DB {ours} %, where {beside}; AffectNet cannot be compared"
     if claim == "C6" and "happy above" in reason:
         leads = re.findall(r"on (\d+ of \d+)", reason)[0]
         gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\])", reason)
         cause = "the cause was not tested"
         if gaps:
             changes = listed([f"over {name} {gap} (change {interval})" for name, gap, interval in gaps])
-            scaled = ", on a scale model" if re.search(r" seeds, the \w+ network\)", reason) else ""
-            cause = f"with equal shares its lead in recall goes {changes} points{scaled}"
+            scaled = re.search(r"\((\d+ seeds), the \w+ network\)", reason)
+            place = f", on a scale model, {scaled[1]} of each" if scaled else ""
+            recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
+            itself = f" (recall {recalls} %)" if recalls else ""
+            cause = f"with equal shares its lead in recall goes {changes} points{itself}{place}"
         return f"happy leads on {leads} datasets; {cause}"
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
+    seeds = re.search(r"; (\d+ seeds of each)", reason)
+    where += f", {seeds[1]}" if where and seeds else ""
     if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
         (first, points), *rest = lost
         said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
@@ -69,7 +79,7 @@ def why(claim: str, verdict: str, reason: str) -> str:
     ):
         said = [f"{_amount(points)} over {gate} ({points})" for gate, points in gains]
         return f"in points of accuracy a trained gate gains {listed(said)}{where}"
-    if claim == "C10" and (adds := re.findall(rf"(extractor \d) adds {_POINTS} in accuracy", reason)):
+    if claim == "C10" and (adds := re.findall(rf"(extractor \d[a-z ]*) adds {_POINTS} in accuracy", reason)):
         said = [f"{name} adds {_amount(points)} ({points})" for name, points in adds]
         return f"in points of accuracy {listed(said)}{where}"
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
@@ -177,5 +187,5 @@ def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool
     epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
     seeds = accuracy["seed"].nunique() if "seed" in accuracy else 0
     by_paper, alone = line["scope"] == PAPER_NETWORK, _STRENGTH.get(_alone(line["reason"]), 0)
-    tried = not line["reason"].startswith("needs ") and line["scope"] != PUBLISHED_FIGURES
+    tried = not line["reason"].startswith(UNTRIED) and line["scope"] != PUBLISHED_FIGURES
     return _STRENGTH.get(line["verdict"], 0), by_paper, alone, tried, real, seeds, epochs, len(accuracy)

@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from fermoe.evidence import answers, answers_on_runs
-from fermoe.evidence.findings import Finding, Outcome, counted, lead, listed, signed
+from fermoe.evidence.findings import Finding, Outcome, counted, each_over_seeds, each_welch, lead, listed, signed
 from fermoe.files import results_dir
 from fermoe.study import pictures
 from fermoe.study.tables import read_tables
@@ -168,6 +169,14 @@ def test_leaks(case: str, said: str) -> None:
     assert text.endswith("or for being easier images was not measured.")
 
 
+def test_near_pictures_are_no_leaks_and_among_drawn_faces_false_alarms() -> None:
+    table = single(CASES["yes"], leaks="identical or near", leaked_images=3, images=1000, difference=0, standardised=0)
+    begin = "No test image occurs in the training set pixel for pixel; 3 of 1,000 test images (0.3 %) are near one by"
+    assert answers.leaks({"leaks": table}).startswith(f"{begin} their hash. ")
+    drawn = answers.leaks({"leaks": table.assign(dataset="synthetic")})
+    assert drawn.startswith(f"{begin} their hash, false alarms among drawn faces. ")
+
+
 def test_what_training_on_leaked_images_adds_is_said_where_it_was_measured() -> None:
     table = single(CASES["open"], leaks="identical", leaked_images=50, images=1000).rename(columns={"value": "causal"})
     text = answers.leaks({"leaks": table.assign(difference=0.01, standardised=0.01, causal=[0.3, 0.32, 0.28])})
@@ -260,6 +269,45 @@ def test_grad_cam(case: str, said: str) -> None:
     text = answers.grad_cam({"grad_cam": table})
     assert said in text
     assert "+0.30 beside −0.02 for extractor 1" in text
+
+
+def test_means_and_differences_of_several_parts_are_corrected_for_each_other_as_by_scipy_and_holm() -> None:
+    values = {
+        "a": pd.Series([0.01, 0.012, 0.011]),
+        "b": pd.Series([0.006, 0.009, 0.007]),
+        "c": pd.Series([-0.01, 0.02]),
+    }
+    found = each_over_seeds(values)
+    first, second = (stats.ttest_1samp(values[name], 0).pvalue for name in "ab")
+    assert found["a"].p == pytest.approx(2 * first)
+    assert found["b"].p == pytest.approx(second)
+    assert [found[name].outcome for name in "abc"] == [Outcome.BETTER, Outcome.BETTER, Outcome.FEW]
+    sides = {"a": (values["b"], values["a"]), "b": (values["a"], values["a"] + 0.0005)}
+    compared_sides = each_welch(sides)
+    (first, second) = (stats.ttest_ind(after, before, equal_var=False).pvalue for before, after in sides.values())
+    assert compared_sides["a"].p == pytest.approx(min(1, 2 * first))
+    assert compared_sides["b"].p == pytest.approx(max(second, 2 * first))
+
+
+def test_what_the_other_mixture_takes_back_is_a_sign_and_no_cost() -> None:
+    drops = [0.01, 0.02, 0.022]  # p is 0.043: below 0.05 and, twice as much, above
+    assert stats.ttest_1samp(drops, 0).pvalue < 0.05 < 2 * stats.ttest_1samp(drops, 0).pvalue
+    alone, beside = (
+        pd.concat([single(drops, measure="shuffled_gates_drop", mixture=name) for name in names], ignore_index=True)
+        for names in (["cnn"], ["cnn", "expression"])
+    )
+    assert "costs accuracy on extractor 1" in answers.experts({"experts": alone})
+    assert "shows a sign, no proof, of a cost on extractor 1" in answers.experts({"experts": beside})
+
+
+def test_what_drawn_faces_say_is_said_to_be_of_drawn_faces() -> None:
+    rows = single([0.5, 0.51, 0.52], split="test", model="miniature", epochs=5, epochs_run=5, best_epoch=4, run="a")
+    table = rows.rename(columns={"value": "accuracy"})
+    assert answers.answer({"accuracy": table}, "04_training").startswith("None of 1 training")
+    drawn = {"accuracy": table.assign(dataset="synthetic")}
+    assert answers.answer(drawn, "04_training").startswith("On drawn faces: None of 1 training")
+    assert answers.answer(drawn, "05_confusion_matrices") == answers.accuracy(drawn)  # says it itself
+    assert "drawn faces" in answers.accuracy(drawn)
 
 
 def test_accuracy_stands_beside_the_papers_with_its_own_network() -> None:

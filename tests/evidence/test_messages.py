@@ -116,11 +116,11 @@ def test_a_training_that_ends_with_its_best_epoch_might_have_gone_on() -> None:
     result = {
         "data": {"images": {"train": 90, "test": 100}},
         "metrics": {"test": {"accuracy": 0.7, "ci_low": 0.6, "ci_high": 0.79}},
-        "parameters": {"protocol": "audited"}, "epochs_run": 5, "best_epoch": 5,
+        "parameters": {"protocol": "audited", "dataset": "synthetic"}, "epochs_run": 5, "best_epoch": 5,
     }  # fmt: skip
-    assert messages.trained(result).startswith("It reaches 70.0 % [60.0, 79.0] of 100 test images, touched once")
+    assert messages.trained(result).startswith("It reaches 70.0 % [60.0, 79.0] of 100 test images of drawn faces, ")
     assert "more might have helped" in messages.trained(result)
-    other = {**result, "best_epoch": 3, "parameters": {"protocol": "published"}}
+    other = {**result, "best_epoch": 3, "parameters": {"protocol": "published", "dataset": "fer2013"}}
     assert "chosen on the test images" in messages.trained(other)
     assert messages.trained(other).endswith("epoch 3 was the best.")
 

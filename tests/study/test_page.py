@@ -253,8 +253,12 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
         "in points of accuracy extractor 1 adds less than half a point (−0.1 [−0.2, 0.0]) and extractor 2 adds more "
         "than nothing (+3.0 [2.0, 4.0]), on a scale model"
     )
+    assert verdicts.why("C10", "contradicted", f"{both}; 10 seeds of each").endswith(
+        ", on a scale model, 10 seeds of each"
+    )
     tried = claims("not tested", "only the miniature network was trained", "accuracy.csv (3 rows)")
-    (row,) = verdicts.strongest({"a": nothing, "f": tried}).to_dict("records")
+    untried = claims("not tested", "no test result of the full network with the published protocol; needs RAF-DB")
+    (row,) = verdicts.strongest({"a": nothing, "f": tried, "z": untried}).to_dict("records")
     assert (row["decided_by"], row["why"]) == ("f", "only the miniature network was trained")
     whole = {"claims": claims("contradicted", "cnn1 adds nothing")["claims"].assign(scope="the paper's network")}
     (row,) = verdicts.strongest({"d": scaled, "e": whole}).to_dict("records")
@@ -308,11 +312,12 @@ def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
     shares = (
         "happy above fear and disgust on 4 of 4 datasets; with equal shares the gap of happy goes to fear 65.2 → 46.5 "
         "points, change [−39.6, 2.2] and to disgust 77.4 → 16.8 points, change [−76.1, −45.0] (5 seeds, the miniature "
-        "network) (recall)"
+        "network); recall of happy 77.4 → 52.0 %, of fear 12.2 → 5.5 % (recall)"
     )
     assert verdicts.why("C6", "inconclusive", shares) == (
         "happy leads on 4 of 4 datasets; with equal shares its lead in recall goes over fear 65.2 → 46.5 (change "
-        "[−39.6, 2.2]) and over disgust 77.4 → 16.8 (change [−76.1, −45.0]) points, on a scale model"
+        "[−39.6, 2.2]) and over disgust 77.4 → 16.8 (change [−76.1, −45.0]) points (recall of happy 77.4 → 52.0 and "
+        "of fear 12.2 → 5.5 %), on a scale model, 5 seeds of each"
     )
 
 
