@@ -144,8 +144,8 @@ def neighbours(tables: Tables) -> Verdict:
     reason = (
         f"RAF-DB: {reached} {interval_text(low, high)} against {100 * backbone:.2f} % for "
         f"the backbone alone and {100 * lowest['accuracy']:.2f} % for the lowest of {len(raf)} neighbours "
-        f"({lowest['method']}), same test images; {held_out} of {len(raf)} neighbours are known to have chosen their "
-        "weights on validation images; AffectNet: undecided, "
+        f"({lowest['method']}), same test images; weights chosen on validation images by "
+        f"{held_out} of {len(raf)} neighbours, by the others on the test set or not stated; AffectNet: undecided, "
     )
     affectnet = others[others["dataset"].isin(["affectnet7", "affectnet8"])]
     comparable = affectnet[affectnet["same_test_images"]]

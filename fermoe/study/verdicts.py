@@ -49,7 +49,7 @@ def why(claim: str, verdict: str, reason: str) -> str:
     """The reason in about ten words."""
     if claim == "C5" and reason.startswith("RAF-DB"):
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
-        known = re.search(r"\d+ of \d+ neighbours are known to have chosen their weights on validation images", reason)
+        known = re.search(r"weights chosen on validation images by \d+ of \d+ neighbours", reason)
         chosen = f" ({known[0]})" if known else ""
         beside = f"others report {backbone} % of the backbone alone{chosen}"
         return f"RAF-DB {ours} %, where {beside}; AffectNet cannot be compared"
@@ -85,6 +85,8 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
         first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]
         return f"{first}{where}"
+    if reason.startswith("only the "):
+        return f"{reason}: needs the paper's network from VGGFace2 weights"
     if reason.startswith("needs "):
         return reason.partition(":")[0] + _mechanism(reason)
     if _MECHANISM in reason:

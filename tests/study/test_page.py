@@ -256,10 +256,11 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
     assert verdicts.why("C10", "contradicted", f"{both}; 10 seeds of each").endswith(
         ", on a scale model, 10 seeds of each"
     )
-    tried = claims("not tested", "only the miniature network was trained", "accuracy.csv (3 rows)")
+    only = "only the miniature network was trained (3 runs, mean 53.00 %)"
+    tried = claims("not tested", only, "accuracy.csv (3 rows)")
     untried = claims("not tested", "no test result of the full network with the published protocol; needs RAF-DB")
     (row,) = verdicts.strongest({"a": nothing, "f": tried, "z": untried}).to_dict("records")
-    assert (row["decided_by"], row["why"]) == ("f", "only the miniature network was trained")
+    assert (row["decided_by"], row["why"]) == ("f", f"{only}: needs the paper's network from VGGFace2 weights")
     whole = {"claims": claims("contradicted", "cnn1 adds nothing")["claims"].assign(scope="the paper's network")}
     (row,) = verdicts.strongest({"d": scaled, "e": whole}).to_dict("records")
     assert row["decided_by"] == "e"
