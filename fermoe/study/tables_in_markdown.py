@@ -16,11 +16,12 @@ from pathlib import Path
 import pandas as pd
 
 from fermoe.errors import UserError
+from fermoe.evidence.sizes import sizes_table
 from fermoe.files import write_text
 from fermoe.paper.part_rules import MEASURES, UNTRAINED_GATES
 from fermoe.paper.verdicts import CONTRADICTED, SUPPORTED, Tables
 from fermoe.plots import style
-from fermoe.study.tables_for_people import PeopleTable, accuracies, inputs, variants
+from fermoe.study.tables_for_people import PeopleTable, accuracies, inputs, sizes, variants
 
 README = "README.md"
 
@@ -83,11 +84,15 @@ def with_rows(text: str, studies: Mapping[str, Tables], claims: pd.DataFrame, wh
             table = settings({name: studies[name] for name in names})
         elif kind in OF_ONE_STUDY and len(names) == 1:
             table = OF_ONE_STUDY[kind](studies[names[0]])
+        elif what == "sizes":
+            table = sizes(sizes_table(studies))
         elif what == "verdicts":
             titles = {title.split()[0]: title for title in re.findall(r"^\| (C\d+ [^|]+?) \|", found[0], re.MULTILINE)}
             table = verdicts(claims, titles)
         else:
-            kinds = ", ".join(["settings of STUDY, …", *(f"{name} of STUDY" for name in OF_ONE_STUDY), "verdicts"])
+            kinds = ", ".join(
+                ["settings of STUDY, …", *(f"{name} of STUDY" for name in OF_ONE_STUDY), "sizes", "verdicts"]
+            )
             raise UserError(f"no rows are called '{what}'", where=where, fix=f"one of: {kinds}")
         return found[1] + _markdown(table)
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fermoe.cli import main
+from fermoe.evidence.sizes import sizes_table
 from fermoe.files import results_dir
 from fermoe.study.tables_in_markdown import MARKED, with_rows, write_rows
 from fermoe.study.verdicts import strongest, studies
@@ -54,6 +55,17 @@ def test_rows_are_written_anew_and_the_words_around_them_stay() -> None:
         (float(row[3].split()[0]) for row in rows), reverse=True
     )
     assert with_rows(text, found, strongest(found)) == text
+
+
+def test_the_lead_by_size_has_a_row_for_each_size_with_its_cost() -> None:
+    found = studies(results_dir())
+    table = sizes_table(found)
+    rows = cells(with_rows(marked("sizes"), found, strongest(found)))
+    assert [row[0] for row in rows] == [name.replace("_", " ") for name in table["model"].unique()]
+    for row, (_, size) in zip(rows, table.groupby("model", sort=False), strict=True):
+        assert row[3] == f"{(size['mmac'] / size['backbone_mmac']).iloc[0]:.1f}"
+        for cell, lead in zip(row[-3:], size["lead"], strict=True):
+            assert cell.split()[0].replace("−", "-") == f"{100 * lead:+.1f}"
 
 
 def test_a_claim_keeps_the_words_that_name_it_and_takes_its_verdict_from_the_tables() -> None:
