@@ -391,15 +391,12 @@ TOUCHES = {
 """The claims that a notebook's answer bears on."""
 
 
-DRAWN = "On drawn faces"
-
-
 def answer(tables: Tables, notebook: str) -> str:
     """What a notebook found; where faces are drawn that is said first, since they show mechanisms and no benchmark."""
     found = NOTEBOOKS[notebook](tables)
     drawn = set(rows_of(tables, "accuracy", "split")["dataset"]) == {"synthetic"}
-    named = DRAWN.lower() in found or "drawn faces" in found.lower() or notebook == "00_published_claims"
-    return found if named or not drawn else f"{DRAWN}: {found}"
+    known = "drawn faces" in found.lower() or notebook == "00_published_claims"
+    return f"On drawn faces: {found}" if drawn and not known else found
 
 
 def follows(tables: Tables, notebook: str) -> str:
