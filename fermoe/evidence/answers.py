@@ -396,7 +396,8 @@ def answer(tables: Tables, notebook: str) -> str:
     found = NOTEBOOKS[notebook](tables)
     drawn = set(rows_of(tables, "accuracy", "split")["dataset"]) == {"synthetic"}
     known = "drawn faces" in found.lower() or notebook == "00_published_claims"
-    return f"On drawn faces: {found}" if drawn and not known else found
+    of = "From the published figures and drawn faces" if notebook == "10_report" else "On drawn faces"
+    return f"{of}: {found}" if drawn and not known else found
 
 
 def follows(tables: Tables, notebook: str) -> str:

@@ -307,6 +307,7 @@ def test_what_drawn_faces_say_is_said_to_be_of_drawn_faces() -> None:
     drawn = {"accuracy": table.assign(dataset="synthetic")}
     assert answers.answer(drawn, "04_training").startswith("On drawn faces: None of 1 training")
     assert answers.answer(drawn, "05_confusion_matrices") == answers.accuracy(drawn)  # says it itself
+    assert answers.answer(drawn, "10_report").startswith("From the published figures and drawn faces: ")
     assert "drawn faces" in answers.accuracy(drawn)
 
 
