@@ -391,13 +391,25 @@ TOUCHES = {
 """The claims that a notebook's answer bears on."""
 
 
+DRAWN = "On drawn faces"
+OF_FIGURES = {"00_published_claims": "", "10_report": "From the published figures and drawn faces"}
+"""What the answers of notebooks are of that also, or only, read the published figures, where faces are drawn."""
+
+
 def answer(tables: Tables, notebook: str) -> str:
     """What a notebook found; where faces are drawn that is said first, since they show mechanisms and no benchmark."""
-    found = NOTEBOOKS[notebook](tables)
+    return _of_drawn(tables, NOTEBOOKS[notebook](tables), OF_FIGURES.get(notebook, DRAWN))
+
+
+def reply(tables: Tables, question: str) -> str:
+    """What the tables answer to one of `QUESTIONS`; where faces are drawn that is said first."""
+    return _of_drawn(tables, QUESTIONS[question](tables), DRAWN)
+
+
+def _of_drawn(tables: Tables, found: str, begin: str) -> str:
     drawn = set(rows_of(tables, "accuracy", "split")["dataset"]) == {"synthetic"}
-    known = "drawn faces" in found.lower() or notebook == "00_published_claims"
-    of = "From the published figures and drawn faces" if notebook == "10_report" else "On drawn faces"
-    return f"{of}: {found}" if drawn and not known else found
+    said = "drawn faces" in found.lower() or found.startswith("Not asked")
+    return f"{begin}: {found}" if drawn and begin and not said else found
 
 
 def follows(tables: Tables, notebook: str) -> str:

@@ -46,13 +46,16 @@ def leaks(tables: Tables) -> str:
         seen = f"{count} occur in the training set, pixel for pixel"
     else:  # a perceptual hash takes pictures for near that are not; drawn faces have no twins at all
         alarm = ", false alarms among drawn faces" if rows["dataset"].iloc[0] == "synthetic" else ""
-        seen = f"No test image occurs in the training set pixel for pixel; {count} are near one by their hash{alarm}"
+        seen = f"No test image occurs in the training set pixel for pixel; {count} look to a hash like one of it{alarm}"
     more = f", {within.text()} within classes" if within.seeds else ""
-    return f"{seen}. {what}: {found.text()} points{more} ({counted(found.seeds, 'seed')}). {_caused(rows)}"
+    said = f"{seen}. {what}: {found.text()} points{more} ({counted(found.seeds, 'seed')})."
+    return " ".join(filter(None, [said, _caused(rows)]))
 
 
 def _caused(leaks: pd.DataFrame) -> str:
-    """What training on leaked images adds, where networks were trained without them too."""
+    """What training on twins adds, where networks were trained without them too; nothing where there are no twins."""
+    if (leaks["leaks"] != "identical").all():
+        return ""
     if "causal" not in leaks or leaks["causal"].isna().all():
         return "Whether for having been trained on or for being easier images was not measured."
     return f"Training on them adds {over_seeds(leaks['causal']).text()} points to the accuracy on all test images."

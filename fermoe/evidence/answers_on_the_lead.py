@@ -26,6 +26,9 @@ from fermoe.paper.verdicts import Tables
 
 STANDS = {
     Outcome.BETTER: "the full network is ahead",
+    Outcome.SIGN_BETTER: "there is a sign, no proof, that the full network is ahead",
+    Outcome.SAME: "the two are less than a point apart",
+    Outcome.SIGN_WORSE: "there is a sign, no proof, that the full network is behind",
     Outcome.OPEN: "no difference can be told",
     Outcome.WORSE: "the full network is behind",
     Outcome.FEW: "too few trainings say how sure that is",

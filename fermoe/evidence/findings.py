@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -138,29 +138,34 @@ def over_seeds(values: pd.Series, margin: float = 0) -> Finding:
 
 
 def each_over_seeds(values: Mapping[str, pd.Series]) -> dict[str, Finding]:
-    """By name: the mean over trainings as `over_seeds`, with p values corrected for the others (Holm).
+    """By name: the mean over trainings with Student's interval, and its p value corrected for the others (Holm).
 
-    Less than a point (`seeds.EQUAL`) counts as no difference.
+    Less than a point (`seeds.EQUAL`) counts as no difference. What is not known (NaN) is left out, and with it a name
+    of which nothing is.
     """
-    known = {name: of.dropna() for name, of in values.items()}
-    return _corrected(
-        {name: over_seeds(of, seeds.EQUAL) for name, of in known.items()},
-        [seeds.welch(np.zeros(len(of)), of, paired=True).p_value for of in known.values()],
-    )
+    known = {name: of for name, each in values.items() if len(of := each.dropna())}
+    effects = {name: seeds.welch(np.zeros(len(of)), of, paired=True) for name, of in known.items()}
+    return _corrected(effects, {name: len(of) for name, of in known.items()}, seeds.EQUAL)
 
 
 def each_welch(sides: Mapping[str, tuple[pd.Series, pd.Series]]) -> dict[str, Finding]:
-    """By name: the second side's mean over trainings − the first's, with p values corrected for the others (Holm)."""
+    """By name: the second side's mean over trainings − the first's, with p values corrected for the others (Holm).
+
+    No value may be NaN.
+    """
     effects = {name: seeds.welch(*pair) for name, pair in sides.items()}
-    counts = {name: min(map(len, pair)) for name, pair in sides.items()}
-    return _corrected(
-        {name: Finding(one.value, one.low, one.high, counts[name]) for name, one in effects.items()},
-        [one.p_value for one in effects.values()],
-    )
+    return _corrected(effects, {name: min(map(len, pair)) for name, pair in sides.items()})
 
 
-def _corrected(found: Mapping[str, Finding], p_values: Sequence[float]) -> dict[str, Finding]:
-    return {name: replace(one, p=float(p)) for (name, one), p in zip(found.items(), holm(p_values), strict=True)}
+def _corrected(effects: Mapping[str, seeds.Effect], counts: Mapping[str, int], margin: float = 0) -> dict[str, Finding]:
+    """`counts` are trainings; `margin` is what counts as no difference."""
+    p_values = holm([one.p_value for one in effects.values()])
+    return {
+        name: Finding(
+            one.value, one.low, one.high, counts[name], p=float(p), same=bool(max(-one.low, one.high) < margin)
+        )
+        for (name, one), p in zip(effects.items(), p_values, strict=True)
+    }
 
 
 def grouped(found: Sequence[tuple[Outcome, str]], words: Mapping[Outcome, str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from fermoe.evidence.answers_on_the_lead import STANDS
-from fermoe.evidence.findings import Finding, comparison, counted, findings, full_network, listed, rows_of
+from fermoe.evidence.findings import Finding, comparison, counted, findings, full_network, grouped, listed, rows_of
 from fermoe.network.cost import variant_cost
 from fermoe.network.model import OTHER_PROPORTIONS, SIZE_TITLES, SIZES
 from fermoe.paper.part_rules import ALPHA, MEASURES
@@ -94,22 +94,36 @@ def _copies(table: pd.DataFrame) -> str:
     start = f"The hybrid's lead in accuracy is {each}, in points"
     if len(first) == 1:
         return f"Only one smaller copy of the paper's network was trained, so how the lead goes is not known. {start}."
-    stands = {STANDS[one.outcome] for one in first.values()}
     every = "in both" if len(first) == 2 else f"in all {len(first)}"
-    verdict = f"{every} {stands.pop()}" if len(stands) == 1 else "it depends on the size who is ahead"
+    where = [(one.outcome, f"in the {SIZE_TITLES[name]} network") for name, one in first.items()]
+    (outcome, _), alike = where[0], len({outcome for outcome, _ in where}) == 1
+    verdict = f"{every} {STANDS[outcome]}" if alike else grouped(where, STANDS)
     small, *_, large = first
     moved = listed([f"{_change(of[small], of[large]).text()} in {MEASURES[name]}" for name, of in found.items()])
     return (
-        f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved} (each interval by itself; "
-        "the learning rates and the ResNet's share of the operations change with the size)."
+        f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved} (each interval by itself"
+        f"{_otherwise(rows.loc[small], rows.loc[large])})."
     )
+
+
+def _otherwise(small: pd.Series, large: pd.Series) -> str:
+    """What else than the size is other between two sizes, of what the table knows."""
+    costs = [f"{row['mmac'] / row['backbone_mmac']:.1f}" for row in (small, large)]
+    changed = [f"the cost beside the ResNet ({costs[0]} → {costs[1]} times)"] if costs[0] != costs[1] else []
+    for what in ("epochs", "precision"):
+        changed += [f"the {what} ({small[what]} → {large[what]})"] if small[what] != large[what] else []
+    return f"; with the size change {listed(changed)}" if changed else ""
 
 
 def _about(size: str, row: pd.Series) -> str:
     """A size, what it costs, and what stands behind its lead."""
-    precision = "" if row["precision"] == PRECISIONS[0] else f" in {row['precision']}"
-    trained = f"{counted(row['seeds'], 'seed')}, {counted(row['epochs'], 'epoch')}{precision}"
+    trained = f"{counted(row['seeds'], 'seed')}, {counted(row['epochs'], 'epoch')}{in_precision(row)}"
     return f"{SIZE_TITLES[size]} network ({row['mmac']:.0f} million multiply-adds, {trained})"
+
+
+def in_precision(row: pd.Series) -> str:
+    """in bfloat16, say, of a row of `sizes_table`; nothing where the precision is the usual one."""
+    return "" if row["precision"] == PRECISIONS[0] else f" in {row['precision']}"
 
 
 def _change(small: Finding, large: Finding) -> Finding:

@@ -119,7 +119,7 @@ CLAIMS = (
         "C9",
         "The model dynamically chooses the experts that fit the image.",
         "abstract",
-        "experts.csv, and ablation.csv for frozen_gate",
+        "experts.csv, and ablation.csv for frozen_gate and hash_gate",
         part_rules.experts,
         3,
         "2026-11-24",

@@ -9,7 +9,7 @@ way to get it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -112,9 +112,10 @@ def few_seeds(rows: pd.DataFrame) -> str:
     return "" if count >= MIN_SEEDS else f"{count:.0f} seed(s), {MIN_SEEDS} needed"
 
 
-def of_each(seeds: pd.Series) -> str:
-    """How many trainings of each network stand behind a reason: 3 seeds of each."""
-    return f"{pd.to_numeric(seeds).min():.0f} seeds of each"
+def of_each(counts: Iterable[float]) -> str:
+    """How many trainings of each network stand behind a reason: 3 seeds of each, or 3 to 5."""
+    few, *_, many = sorted([int(count) for count in counts] * 2)
+    return f"{few} seeds of each" if few == many else f"{few} to {many} seeds of each"
 
 
 def test_images(tables: Tables, runs: Sequence[str]) -> int:

@@ -192,7 +192,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
         },
         how_to_get=HOW_TO_GET,
         how_to_run=HOW_TO_RUN,
-        questions={asked: answer(tables) for asked, answer in answers.QUESTIONS.items()},
+        questions={asked: answers.reply(tables, asked) for asked in answers.QUESTIONS},
         sections=sections,
         further=further,
         files=[f"{name}.csv" for name in tables],

@@ -34,7 +34,7 @@ def said(begin: str, words: str) -> Markdown:
 
 def answers_to_questions(tables: Tables) -> Markdown:
     """Everything that a reader asks, with the study's answer."""
-    asked = [f"- **{question}** {_text(said(tables))}" for question, said in answers.QUESTIONS.items()]
+    asked = [f"- **{question}** {_text(answers.reply(tables, question))}" for question in answers.QUESTIONS]
     return Markdown("\n".join(asked))
 
 

@@ -25,14 +25,13 @@ from fermoe.evidence.findings import (
     share,
     signed,
 )
-from fermoe.evidence.sizes import lead_by_size
+from fermoe.evidence.sizes import in_precision, lead_by_size
 from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, DROPS, MEASURES
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.plots.imbalance import COMPOSITION_NAMES
-from fermoe.training.precision import PRECISIONS
 
 INPUT = [axis for axis in AXES if axis != "dataset"]
 """What trainings of a dataset have in common that differ in their seed alone."""
@@ -447,8 +446,7 @@ def sizes(table: pd.DataFrame) -> PeopleTable:
         first = group.iloc[0]
         leads = [by_measure[name][str(size)].text() for name in group["measure"]]
         about = (style.size_name(str(size)), f"{first['parameters'] / 1e6:.2g}", f"{first['mmac']:.0f}")
-        precision = "" if first["precision"] == PRECISIONS[0] else f" in {first['precision']}"
-        many = (str(first["seeds"]), f"{first['epochs']}{precision}")
+        many = (str(first["seeds"]), f"{first['epochs']}{in_precision(first)}")
         rows.append((*about, f"{first['mmac'] / first['backbone_mmac']:.1f}", *many, *leads))
     columns = (
         "Network", "Parameters, millions", "Million multiply-adds", "Times its ResNet's", "Seeds of each", "Epochs",

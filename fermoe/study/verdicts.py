@@ -19,6 +19,7 @@ from fermoe.paper.verdicts import (
     PUBLISHED_FIGURES,
     SUPPORTED,
     Tables,
+    of_each,
 )
 from fermoe.study.tables import read_tables
 
@@ -29,6 +30,9 @@ PUBLISHED = "the published figures"
 NOBODY = "no study so far"
 UNTRIED = ("needs ", "no test result of ")
 """How a reason begins where the study has no training that the claim is about."""
+
+OF_EACH = r"(\d+)(?: to (\d+))? seeds of each"
+"""How a reason says how many trainings stand behind it (`of_each`): the fewest, then the most."""
 
 _STRENGTH = {SUPPORTED: 3, CONTRADICTED: 3, INCONCLUSIVE: 2, NOT_TESTED: 1}
 _MECHANISM = "mechanism only"
@@ -46,7 +50,7 @@ def needs_more(verdict: str, reason: str) -> bool:
 
 
 def why(claim: str, verdict: str, reason: str) -> str:
-    """The reason in about ten words."""
+    """The reason in short."""
     if claim == "C5" and reason.startswith("RAF-DB"):
         ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
         known = re.search(r"weights chosen on validation images by \d+ of \d+ neighbours", reason)
@@ -59,15 +63,15 @@ def why(claim: str, verdict: str, reason: str) -> str:
         cause = "the cause was not tested"
         if gaps:
             changes = listed([f"over {name} {gap} (change {interval})" for name, gap, interval in gaps])
-            scaled = re.search(r"\((\d+ seeds), the \w+ network\)", reason)
+            scaled = re.search(r"\((\d+ seeds), the [^()]* network\)", reason)
             place = f", on a scale model, {scaled[1]} of each" if scaled else ""
             recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
             itself = f" (recall {recalls} %)" if recalls else ""
             cause = f"with equal shares its lead in recall goes {changes} points{itself}{place}"
         return f"happy leads on {leads} datasets; {cause}"
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
-    seeds = re.search(r"; (\d+ seeds of each)", reason)
-    where += f", {seeds[1]}" if where and seeds else ""
+    if where and (counts := [int(count) for ends in re.findall(OF_EACH, reason) for count in ends if count]):
+        where += f", {of_each(counts)}"
     if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
         (first, points), *rest = lost
         said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
@@ -118,7 +122,8 @@ def _mechanism(reason: str) -> str:
     images = re.search(r"on (\d+) of (\d+) test images", reason)
     if _alone(reason) != NOT_TESTED:
         return f"{seen}, there {_alone(reason)}"
-    return f"{seen}, on {images[1]} of {images[2]} test images" if images else f"{seen}, from too few trainings"
+    few = ", from too few trainings" if "seed(s)" in reason else ", without all that the rule needs"
+    return f"{seen}, on {images[1]} of {images[2]} test images" if images else f"{seen}{few}"
 
 
 def claim_lines(tables: Tables) -> list[dict[str, str]]:
@@ -166,7 +171,7 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
             verdict, reason = INCONCLUSIVE, f"studies decide against each other; {name}: {line['verdict']}, {reason}"
         by_paper = line["evidence"].startswith("fermoe/paper") or line["evidence"] == "none"
         others = [f"{other}: {entry['verdict']}, {entry['why']}" for other, entry in ranked[1:]]
-        if line["reason"].startswith("needs ") and not _alone(line["reason"]):
+        if line["reason"].startswith(UNTRIED) and not _alone(line["reason"]):
             name, others = NOBODY, []
         rows.append(
             {

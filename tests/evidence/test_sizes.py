@@ -7,6 +7,8 @@ import math
 import pandas as pd
 import pytest
 
+from fermoe.evidence.answers_on_the_lead import STANDS
+from fermoe.evidence.findings import Outcome
 from fermoe.evidence.sizes import lead_by_size, sizes, sizes_table
 from fermoe.metrics import MEASURES
 from fermoe.network.cost import block_macs
@@ -67,7 +69,7 @@ def test_most_seeds_then_most_epochs_speak_for_a_size_and_no_other_dataset() -> 
         (BETTER, BETTER, "in both the full network is ahead"),
         (WORSE, WORSE, "in both the full network is behind"),
         (OPEN, OPEN, "in both no difference can be told"),
-        (WORSE, BETTER, "it depends on the size who is ahead"),
+        (WORSE, BETTER, "ahead in the paper64 network; the full network is behind in the miniature network"),
     ],
 )
 def test_the_sentence_says_how_the_lead_goes(small: Effect, large: Effect, said: str) -> None:
@@ -78,12 +80,30 @@ def test_the_sentence_says_how_the_lead_goes(small: Effect, large: Effect, said:
     assert f"the lead changes by {said} in accuracy, {said} in balanced accuracy and {said} in macro-F1 (" in text
 
 
+@pytest.mark.parametrize(
+    ("effect", "changed", "said"),
+    [
+        (BETTER, {"p_crossed_holm": 0.2}, "there is a sign, no proof, that the full network is ahead"),
+        (WORSE, {"p_crossed_holm": 0.2}, "there is a sign, no proof, that the full network is behind"),
+        (OPEN, {"p_equal": 0.01}, "the two are less than a point apart"),
+    ],
+)
+def test_signs_and_equality_are_said_too(effect: Effect, changed: dict[str, float], said: str) -> None:
+    unsure = study("middle", effect)
+    unsure["ablation"] = unsure["ablation"].assign(**changed)
+    text = sizes(sizes_table({"a": study("miniature", OPEN), "b": unsure}))
+    assert f"{said} in the middle network" in text
+    assert STANDS.keys() == set(Outcome)
+
+
 def test_sizes_that_were_trained_otherwise_say_how() -> None:
     half = study("paper64", epochs=2)
     half["ablation"] = half["ablation"].assign(precision="bfloat16")
     text = sizes(sizes_table({"a": study("miniature", seeds=10), "b": half}))
     assert "in the miniature network (10 million multiply-adds, 10 seeds, 6 epochs)" in text
     assert "in the paper64 network (419 million multiply-adds, 3 seeds, 2 epochs in bfloat16)" in text
+    assert "the epochs (6 → 2) and the precision (float32 → bfloat16)" in text
+    assert "(each interval by itself; with the size change the cost beside the ResNet (3.3 → " in text
 
 
 def test_one_copy_says_nothing_of_size_and_other_proportions_are_told_apart() -> None:

@@ -253,6 +253,9 @@ def test_a_decision_counts_more_than_a_hint_and_a_hint_more_than_nothing() -> No
         "in points of accuracy extractor 1 adds less than half a point (−0.1 [−0.2, 0.0]) and extractor 2 adds more "
         "than nothing (+3.0 [2.0, 4.0]), on a scale model"
     )
+    assert verdicts.why("C10", "contradicted", f"{both}; 3 to 5 seeds of each; {both}; 10 seeds of each").endswith(
+        ", on a scale model, 3 to 10 seeds of each"
+    )
     assert verdicts.why("C10", "contradicted", f"{both}; 10 seeds of each").endswith(
         ", on a scale model, 10 seeds of each"
     )
@@ -312,8 +315,8 @@ def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
     )
     shares = (
         "happy above fear and disgust on 4 of 4 datasets; with equal shares the gap of happy goes to fear 65.2 → 46.5 "
-        "points, change [−39.6, 2.2] and to disgust 77.4 → 16.8 points, change [−76.1, −45.0] (5 seeds, the miniature "
-        "network); recall of happy 77.4 → 52.0 %, of fear 12.2 → 5.5 % (recall)"
+        "points, change [−39.6, 2.2] and to disgust 77.4 → 16.8 points, change [−76.1, −45.0] (5 seeds, the first "
+        "miniature network); recall of happy 77.4 → 52.0 %, of fear 12.2 → 5.5 % (recall)"
     )
     assert verdicts.why("C6", "inconclusive", shares) == (
         "happy leads on 4 of 4 datasets; with equal shares its lead in recall goes over fear 65.2 → 46.5 (change "
