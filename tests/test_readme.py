@@ -23,6 +23,7 @@ RESULTS = (ROOT / "results" / "README.md").read_text()
 FIRST_SCREEN = README.partition("## ")[0]
 TEN, LONG, SHORT = "fer2013-ten-miniature", "fer2013-long-miniature", "fer2013-miniature"
 CAUSES, MIDDLE, PRECISION = "fer2013-causes-miniature", "fer2013-middle", "bfloat16-miniature"
+PAPER64 = "fer2013-paper64"
 
 
 def rows_after(text: str, heading: str) -> list[list[str]]:
@@ -53,6 +54,7 @@ def stands_in(found: Finding, text: str) -> bool:
     [
         (LONG, "backbone"),
         (MIDDLE, "backbone"),
+        (PAPER64, "backbone"),
         *((TEN, name) for name in ("backbone", "backbone_x2", "no_moe", "no_cnn1", "no_cnn2")),
         (CAUSES, "frozen_gate"),
         (LONG, "no_cnn2"),
@@ -65,6 +67,13 @@ def test_the_answer_of_readme_is_the_tables(study: str, variant: str) -> None:
         if measure == "accuracy" or (variant == "backbone" and study != PRECISION):
             assert stands_in(finding, FIRST_SCREEN), (measure, finding.text())
             assert f"{finding.images:,} test images" in FIRST_SCREEN
+
+
+@pytest.mark.parametrize("study", [PAPER64, TEN])
+def test_what_readme_says_the_resnet_reaches_is_the_mean_of_its_trainings(study: str) -> None:
+    table = pd.read_csv(results_dir() / study / "tables" / "accuracy.csv")
+    plain = table[(table["variant"] == "backbone") & (table["split"] == "test") & (table["pipeline"] == "imagenet")]
+    assert f"at {100 * plain['accuracy'].mean():.1f} %" in " ".join(FIRST_SCREEN.split())
 
 
 def test_what_readme_says_of_augmentation_is_the_table() -> None:
@@ -102,7 +111,7 @@ def test_the_results_of_readme_are_in_the_leaderboard() -> None:
             assert cell in known | {"–", ""} or cell.startswith("needs the data"), row
 
 
-@pytest.mark.parametrize("studies", [(TEN, MIDDLE, LONG, SHORT), ("quick",)], ids=["FER-2013", "drawn"])
+@pytest.mark.parametrize("studies", [(TEN, MIDDLE, PAPER64, LONG, SHORT), ("quick",)], ids=["FER-2013", "drawn"])
 def test_the_leaderboard_has_every_setting_once_the_best_first(studies: tuple[str, ...]) -> None:
     part = RESULTS if studies != ("quick",) else RESULTS.partition("## Drawn faces")[2]
     board = rows_after(part, "| network and setting | study |")
