@@ -11,7 +11,17 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from fermoe.evidence.answers_on_the_lead import STANDS
-from fermoe.evidence.findings import Finding, comparison, counted, findings, full_network, grouped, listed, rows_of
+from fermoe.evidence.findings import (
+    Finding,
+    Outcome,
+    comparison,
+    counted,
+    findings,
+    full_network,
+    grouped,
+    listed,
+    rows_of,
+)
 from fermoe.network.cost import variant_cost
 from fermoe.network.model import OTHER_PROPORTIONS, SIZE_TITLES, SIZES
 from fermoe.paper.part_rules import ALPHA, MEASURES
@@ -71,6 +81,18 @@ def lead_by_size(table: pd.DataFrame, measure: str = "accuracy") -> dict[str, Fi
         )
         for row in rows.itertuples()
     }
+
+
+def who_is_ahead(table: pd.DataFrame) -> str:
+    """At which sizes the hybrid is ahead of its backbone in accuracy, and at which behind; `table` as for `sizes`."""
+    leads, said = lead_by_size(table), []
+    for side, outcome in (("ahead", Outcome.BETTER), ("behind", Outcome.WORSE)):
+        names = [SIZE_TITLES[size] for size, lead in leads.items() if lead.outcome is outcome]
+        if names:
+            said.append(f"{side} in the {listed(names)} {'network' if len(names) == 1 else 'networks'}")
+    return (
+        f"In accuracy the hybrid is {', '.join(said)}" if said else "At no size can hybrid and backbone be told apart"
+    )
 
 
 def sizes(table: pd.DataFrame) -> str:

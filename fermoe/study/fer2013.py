@@ -263,6 +263,9 @@ def answer(found: Sequence[Study]) -> Markdown:
     if sized is not None and (equal := budgets(sized.tables, equal_alone=True)):
         place = "" if sized is leading else f" Read from {sized.named}."
         paragraphs.append(said("*Does it beat a ResNet that costs as much?*", equal + place))
+    compared = by_size(found).compared
+    if compared["model"].nunique() > 1:
+        paragraphs.append(said("*Does that hold at other sizes?*", f"{sizes.who_is_ahead(compared)} (section 3)."))
     paragraphs.append(said("*Is it the paper's network?*", answers_on_runs.model(leading.tables)))
     return Markdown("\n\n".join(one.data for one in paragraphs))
 

@@ -31,7 +31,7 @@ from fermoe.evidence.findings import (
     rows_of,
     span,
 )
-from fermoe.evidence.sizes import lead_by_size
+from fermoe.evidence.sizes import who_is_ahead
 from fermoe.metrics import MEASURES
 from fermoe.paper import published
 from fermoe.paper.verdicts import Tables
@@ -347,22 +347,8 @@ def sizes(table: pd.DataFrame) -> Drawn | None:
     """How the hybrid's lead goes with the size of the network; `table` is of `sizes.sizes_table`."""
     if table.empty:
         return None
-    leads = lead_by_size(table)
-    ahead, behind = (
-        [style.size_name(size) for size, lead in leads.items() if lead.outcome is side]
-        for side in (Outcome.BETTER, Outcome.WORSE)
-    )
-    sides = (("ahead", ahead), ("behind", behind))
-    said = [
-        f"{word} in the {listed(names)} {'network' if len(names) == 1 else 'networks'}"
-        for word, names in sides
-        if names
-    ]
-    title = (
-        f"In accuracy the hybrid is {', '.join(said)}" if said else "At no size can hybrid and backbone be told apart"
-    )
     alt = "The hybrid's lead over its backbone in three measures against the size of the network, with intervals."
-    return Drawn(plot_sizes(table, None, _titled(title)), alt)
+    return Drawn(plot_sizes(table, None, _titled(who_is_ahead(table))), alt)
 
 
 PICTURES: Mapping[str, Callable[[Tables], Drawn | None]] = {

@@ -153,6 +153,17 @@ def test_equal_cost_is_part_of_the_answer_where_it_was_tried(tmp_path: Path, eff
     assert budgets.figure is not None
 
 
+def test_the_answer_says_at_which_sizes_it_is_another(tmp_path: Path) -> None:
+    for name, model, effect in (("one", "miniature", WORSE), ("two", "paper64", BETTER)):
+        rows = compared("backbone", effect, effect, effect, baseline_value=0.5)
+        kept(tmp_path, name, accuracy=accuracy(3, model=model), ablation=rows)
+    text = fer2013.answer(fer2013.studies(results=tmp_path)).data
+    other = "*Does that hold at other sizes?* In accuracy the hybrid is ahead in the paper64 network, behind in the"
+    assert f"{other} miniature network (section 3)." in text
+    alone = fer2013.answer(fer2013.studies(results=tmp_path)[:1]).data
+    assert "other sizes" not in alone
+
+
 def test_without_a_backbone_the_answer_is_what_is_missing(tmp_path: Path) -> None:
     said = fer2013.answer(only(tmp_path)).data
     assert said.startswith("**Answer.** Not known: no study of FER-2013 here has trainings of the full network")
@@ -162,7 +173,7 @@ def test_without_a_backbone_the_answer_is_what_is_missing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("effect", "said"),
     [
-        (BETTER, "accuracy is added by the mixtures of experts (+4.0 [+2.0, +6.0] points)"),
+        (BETTER, "accuracy is added by the mixtures of experts (+4.0 [+2.0, +6.0], 3 seeds of each)"),
         (WORSE, "accuracy is lost by the mixtures of experts"),
         (OPEN, "nothing can be told of the mixtures of experts"),
     ],
