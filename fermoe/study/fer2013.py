@@ -305,5 +305,5 @@ def follows(found: Sequence[Study]) -> Markdown:
     """The claims that the notebook bears on, each by the strongest evidence of these studies."""
     known = {one.folder.name: one.tables for one in found if "claims" in one.tables}
     claims = strongest(known)
-    reasons = claims["why"] + " (" + claims["decided_by"] + ")"
+    reasons = "(" + claims["decided_by"] + ") " + claims["why"]  # the study first: a long reason is cut short
     return what_follows({"claims": claims.assign(reason=reasons)}, NOTEBOOK)
