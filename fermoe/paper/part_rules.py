@@ -224,6 +224,20 @@ def _beyond_linear(full: pd.DataFrame) -> Mapping[str, seeds.Effect]:
     return found if found and all(map(_known, found.values())) else {}
 
 
+_GATES_SETTING = ["dataset", "protocol", "crop", "pipeline", "twins"]
+"""What no two trainings may differ in to be taken together for C9."""
+
+
+def _beside_untrained(ablation: pd.DataFrame, setting: pd.Series) -> pd.DataFrame:
+    """The rows of ablation.csv in which the full network stands beside untrained gates in this setting."""
+    here = (ablation["baseline"] == "full") & ablation["alternative"].isin(UNTRAINED_GATES)
+    for name in _GATES_SETTING:
+        here &= ablation[name] == setting[name]
+    # Experts are measured where a network is tested as its protocol says; so is the comparison with an untrained gate.
+    own = own_test_crop(setting["dataset"], setting["protocol"], setting["crop"])
+    return ablation[here & (ablation["test_crop"] == own)]
+
+
 def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, str]:
     full = rows[rows["variant"] == "full"]
     if few := few_seeds(full):
@@ -234,13 +248,7 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
     information = _over_seeds(of.get("mutual_information", empty), untrained)
     shuffled = of.get("shuffled_gates_drop", empty)
     drops, dead = _over_seeds(shuffled), of.get("dead_experts", empty)["value"]
-    setting = full.iloc[0]
-    here = (ablation["baseline"] == "full") & ablation["alternative"].isin(UNTRAINED_GATES)
-    for name in ("dataset", "protocol", "crop", "pipeline", "twins"):
-        here &= ablation[name] == setting[name]
-    # Experts are measured where a network is tested as its protocol says; so is the comparison with an untrained gate.
-    own = own_test_crop(setting["dataset"], setting["protocol"], setting["crop"])
-    gates = {name: rows for name, rows in ablation[here & (ablation["test_crop"] == own)].groupby("alternative")}
+    gates = dict(iter(_beside_untrained(ablation, full.iloc[0]).groupby("alternative")))
     gate = gates.get("frozen_gate", ablation.iloc[:0])
     against = f"{MIN_SEEDS} seeds of full against frozen_gate in ablation.csv"
     parts: dict[str, bool] = {
@@ -300,7 +308,7 @@ def experts(tables: Tables) -> Verdict:
     over seeds and images, Holm-corrected p < 0.05). Contradicted: the gates tell less than untrained ones, or shuffling
     them, not training them, or routing by a hash excludes a cost of half a point.
     """
-    setting = ["dataset", "protocol", "crop", "pipeline", "twins"]
+    setting = _GATES_SETTING
     columns = [*setting, "variant", "seed", "mixture", "measure", "value", "images", "run"]
     table = table_of(tables, "experts", *columns)
     per_run = table["measure"].isin(
@@ -315,8 +323,7 @@ def experts(tables: Tables) -> Verdict:
     found = by_setting(tables, rows, partial(_expert_rule, tables, ablation), setting, "experts.csv", missing)
     if found.verdict == NOT_TESTED:
         return found
-    beside = ablation[(ablation["baseline"] == "full") & ablation["alternative"].isin(UNTRAINED_GATES)]
-    beside = beside.merge(rows[setting].drop_duplicates(), on=setting)
+    beside = pd.concat([_beside_untrained(ablation, row) for _, row in rows.drop_duplicates(setting).iterrows()])
     if beside.empty:
         return found
     return replace(found, evidence=f"{cite('ablation.csv', beside, 'runs')}; {found.evidence}")
