@@ -26,12 +26,12 @@ from fermoe.evidence.findings import (
     grouped,
     lead,
     listed,
+    network,
     rows_of,
     share,
     signed,
     size,
 )
-from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MIXTURES
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables
@@ -47,14 +47,6 @@ PARTS = {
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "the ResNet"}
 NO_SEEDS = "from the same seeds"
 NO_BUDGETS = f"Not asked: the study has no trainings of wider or deeper ResNets {NO_SEEDS}."
-
-
-def _network(variant: str) -> str:
-    """A variant in a sentence: the ResNet alone, the network without mixtures."""
-    title = VARIANTS[variant].title if variant in VARIANTS else variant
-    if title.startswith("without"):
-        return f"the network {title}"
-    return f"the network with a {title}" if title.endswith("gate") else f"the {title}"
 
 
 # --- What the parts are worth: ablation.csv -----------------------------------------------------------------
@@ -76,7 +68,7 @@ def _part(tables: Tables, variant: str) -> str:
     part, other = PARTS[variant]
     rows = comparison(tables, "variant", "full", variant)
     if rows.empty:
-        return f"Not asked: the study has no trainings of the full network and {_network(variant)} {NO_SEEDS}."
+        return f"Not asked: the study has no trainings of the full network and {network(variant)} {NO_SEEDS}."
     found = findings(rows, -1)
     first = next(iter(found.values()))
     said = f"{lead(found)}. {part[0].upper()}{part[1:]}, beside {other} ({size(first)}): {by_measures(found)}."
@@ -138,7 +130,7 @@ def cropping(tables: Tables) -> str:
     else:
         found = findings(rows)
         first = next(iter(found.values()))
-        name = _network(rows["variant"].iloc[0])
+        name = network(rows["variant"].iloc[0])
         compared = f"{lead(found)}. Cropped beside whole pictures ({name}, {size(first)}): {by_measures(found)}."
         compared += could_see(first)
     return " ".join(filter(None, [compared, detection(tables)]))
@@ -173,7 +165,7 @@ def augmentation(tables: Tables) -> str:
             found = findings(comparison(only, "pipeline", baseline, alternative))
             verdict, first = lead(found), next(iter(found.values()))
             verdict = verdict[0].lower() + verdict[1:]
-            said.append(f"For {_network(variant)} ({size(first)}), {verdict}: {by_measures(found)}.")
+            said.append(f"For {network(variant)} ({size(first)}), {verdict}: {by_measures(found)}.")
     return " ".join(said) or f"Not asked: the study has no trainings with and without augmentation {NO_SEEDS}."
 
 
@@ -301,7 +293,7 @@ def robustness(tables: Tables) -> str:
         outcomes = {finding.outcome for finding in of.values()}
         agreed = outcomes.pop() if len(outcomes) == 1 else Outcome.OPEN
         shown = of.get("absolute", next(iter(of.values())))
-        found.append((agreed, f"{_network(str(variant))} ({shown.text()})"))
+        found.append((agreed, f"{network(str(variant))} ({shown.text()})"))
         missed += [shown.detectable] if shown.outcome is Outcome.OPEN else []
     if not found:
         return "Not asked: the study compares no variant with the full network under occlusion and light."
@@ -349,7 +341,7 @@ QUESTIONS: Mapping[str, Callable[[Tables], str]] = {
     "Does it beat a ResNet that costs as much?": lambda tables: budgets(tables) or NO_BUDGETS,
     "Do the mixtures of experts help?": mixtures,
     "Is a trained gate better than an untrained one?": trained_gate,
-    "Do the large kernels help?": large_kernels,
+    "Do the large kernels, with their mixture, help?": large_kernels,
     "Do the small kernels help?": small_kernels,
     "What does cropping do?": cropping,
     "Does augmentation help?": augmentation,

@@ -15,6 +15,7 @@ from fermoe.evidence.findings import (
     findings,
     full_network,
     listed,
+    network,
     over_seeds,
     rows_of,
     share,
@@ -147,13 +148,26 @@ def training(tables: Tables) -> str:
         return "Not known: the study has no finished training."
     early, last = rows[rows["epochs_run"] < rows["epochs"]], (rows["best_epoch"] == rows["epochs_run"]).sum()
     limit = f"at most {_span(rows['epochs'])} epochs"
-    if early.empty:
+    if "patience" in rows and (rows["patience"] >= rows["epochs"]).all():
+        said = f"None of {counted(len(rows), 'training')} of {limit} could stop early: patience lasts as long."
+    elif early.empty:
         said = f"None of {counted(len(rows), 'training')} of {limit} stopped early."
     else:
         when = f"after {_span(early['epochs_run'])} of {limit}"
         said = f"{len(early)} of {counted(len(rows), 'training')} stopped early, {when}."
     more = ": more epochs might have helped" if last else ""
     return f"{said} In {last} the last epoch was the best{more}.{_last_epoch(tables)}"
+
+
+def rates(tables: Tables) -> str:
+    """Whether the networks that a study compares had one learning rate or each its own."""
+    rows = rows_of(tables, "accuracy", "variant", "learning_rate")
+    of = {rate: sorted(set(group["variant"])) for rate, group in rows.groupby("learning_rate")}
+    if len(of) < 2:
+        return "All networks were trained with one learning rate, none with its own best."
+    usual = max(of, key=lambda rate: len(of[rate]))
+    own = [f"{rate:g} for {listed([network(name) for name in names])}" for rate, names in of.items() if rate != usual]
+    return f"The learning rate is {listed(own)}, {usual:g} for all others; the study file says how it was chosen."
 
 
 def _last_epoch(tables: Tables) -> str:
@@ -181,11 +195,44 @@ def imbalance(tables: Tables) -> str:
     trained = size(_change(equal.iloc[0]))
     text = (
         f"With all classes equally frequent in training ({trained}), happy's lead in recall goes {', and '.join(said)}."
+        f"{_recalls(table)}{_collapsed(equal)}"
     )
     if rare.empty:
         return text
     changes = listed([_gap(row) for _, row in rare.iterrows()])
     return f"{text} With happy as rare as fear ({counted(int(rare['seeds'].iloc[0]), 'seed')}) it goes {changes}."
+
+
+def _recalls(table: pd.DataFrame) -> str:
+    """Which side of a lead moved, and whether its number of training images did."""
+    equal, own = (table[table["composition"] == name].set_index("measure") for name in ("equal", "proportional"))
+    found = []
+    for name in ("happy", "fear", "disgust"):
+        measure = f"recall_{name}"
+        if measure in equal.index and measure in own.index:
+            row, before = equal.loc[measure], own.at[measure, "training_images"]
+            found.append(
+                f"of {name} from {100 * row['baseline_value']:.1f} to {100 * row['value']:.1f} % "
+                f"({_change(row).text()}; {before:.0f} → {row['training_images']:.0f} training images)"
+            )
+    return f" Recall goes {listed(found)}." if found else ""
+
+
+def _collapsed(gaps: pd.DataFrame) -> str:
+    """What trainings that learned nothing do to the gaps with equal shares; nothing where there are none."""
+    failed = int(gaps["collapsed"].max()) if "collapsed" in gaps else 0
+    if not failed:
+        return ""
+    rest = []
+    for _, row in gaps.iterrows():
+        half = f"[{signed(row['rest_half_low'])}, {signed(row['rest_half_high'])}]"
+        name = str(row["measure"]).removeprefix("gap_")
+        rest.append(f"{signed(row['rest_value']).removeprefix('+')} over {name} ({half} beyond half)")
+    trainings = "1 training" if failed == 1 else f"{failed} trainings"
+    return (
+        f" {trainings} with equal shares learned nothing: right less often than who always names the commonest class. "
+        f"They count, as a lead of about none; without them the lead would be {listed(rest)} points."
+    )
 
 
 def _gap(row: pd.Series) -> str:
@@ -204,7 +251,7 @@ def _left(row: pd.Series) -> str:
     if row["half_low"] > 0:
         return "more than half of it is left: the classes' shares are not the reason"
     if row["half_high"] < 0 and row["crossed_high"] < 0:
-        return "less than half of it is left: the classes' shares make most of it"
+        return "less than half of it is left: the classes' shares, or their numbers, make most of it"
     if row["seeds"] < seeds.MIN_SEEDS:
         return "too few trainings say how much is left"
     return "whether more or less than half of it is left cannot be told"

@@ -16,6 +16,7 @@ import pandas as pd
 from fermoe import seeds
 from fermoe.data.arrays import CONTROLS
 from fermoe.data.transforms import pipeline_parts
+from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MEASURES
 from fermoe.paper.verdicts import Tables
@@ -286,6 +287,14 @@ def lead(found: Mapping[str, Finding]) -> str:
 def by_measures(found: Mapping[str, Finding]) -> str:
     """Every measure with its numbers: "better in accuracy (+3.8 [+1.6, +5.9] points)"."""
     return grouped([(f.outcome, f"{MEASURES[name]} ({f.text()} points)") for name, f in found.items()], IN_MEASURES)
+
+
+def network(variant: str) -> str:
+    """A variant in a sentence: the ResNet alone, the network without mixtures."""
+    title = VARIANTS[variant].title if variant in VARIANTS else variant
+    if title.startswith("without"):
+        return f"the network {title}"
+    return f"the network with a {title}" if title.endswith("gate") else f"the {title}"
 
 
 def size(finding: Finding) -> str:

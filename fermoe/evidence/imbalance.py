@@ -29,6 +29,7 @@ FREQUENT, RARE = "happy", ("fear", "disgust")
 COLUMNS = (
     *SETTING, "measure", "training_images", "seeds", "images", "value", "ci_low", "ci_high", "baseline_value",
     "difference", "crossed_low", "crossed_high", "p_crossed", "p_crossed_holm", "half_low", "half_high", "runs",
+    "collapsed", "rest_value", "rest_half_low", "rest_half_high",
 )  # fmt: skip
 
 
@@ -41,6 +42,10 @@ def imbalance_table(runs: Sequence[FinishedRun], resampler: Resampler | None = N
     three seeds. `difference` is to the dataset's own proportions, with its crossed interval and p value, corrected over
     all rows of gaps and, apart from these, over the rest. For gaps `half_low` and `half_high` bound what remains of
     the gap beyond half of that under the dataset's own proportions: above 0, rarity explains less than half of it.
+
+    `collapsed` counts the trainings that are right less often than who always names the commonest class. They are
+    part of every number before; `rest_value`, `rest_half_low`, `rest_half_high` are the same gap without them, on
+    both sides, for the reader who asks whether they made the result.
     """
     resampler = resampler or Resampler()
     groups: dict[tuple[Any, ...], dict[str, list[FinishedRun]]] = {}
@@ -69,6 +74,7 @@ def _rows(
     names = class_names(side[0].predictions)
     measures = [*MEASURES, *(f"recall_{name}" for name in names)]
     measures += [f"gap_{name}" for name in RARE if {FREQUENT, name} <= set(names)]
+    learned = [[_learned(run) for run in runs] for runs in (side, baseline)]
     for measure in measures:
         mine, other = (_drawn(resampler, runs, measure) for runs in (side, baseline))
         rng = np.random.default_rng(zlib.crc32(f"{measure} {' '.join(run.name for run in side)}".encode()))
@@ -76,16 +82,35 @@ def _rows(
         row = {
             "composition": composition, "measure": measure, "training_images": _training_images(side[0], measure),
             "seeds": len(side), "images": len(side[0].predictions), "value": mean.value, "ci_low": mean.low,
-            "ci_high": mean.high, "runs": " ".join(run.name for run in side),
+            "ci_high": mean.high, "runs": " ".join(run.name for run in side), "collapsed": len(side) - sum(learned[0]),
         }  # fmt: skip
         if composition != BASELINE:
             effect = seeds.crossed(other, mine, rng)
             row |= {"baseline_value": float(other.values.mean()), "difference": effect.value}
             row |= {"crossed_low": effect.low, "crossed_high": effect.high, "p_crossed": effect.p_value}
             if measure.startswith("gap_"):
-                half = seeds.crossed(seeds.Drawn(other.values / 2, other.replicates / 2), mine, rng)
+                half = _beyond_half(other, mine, rng)
                 row |= {"half_low": half.low, "half_high": half.high}
+                if not all(map(all, learned)) and all(map(any, learned)):
+                    mine, other = (_only(drawn, kept) for drawn, kept in zip((mine, other), learned, strict=True))
+                    half = _beyond_half(other, mine, rng)
+                    row |= {"rest_value": float(mine.values.mean())}
+                    row |= {"rest_half_low": half.low, "rest_half_high": half.high}
         yield row
+
+
+def _beyond_half(other: seeds.Drawn, mine: seeds.Drawn, rng: np.random.Generator) -> seeds.Effect:
+    """What `mine` has beyond half of `other`."""
+    return seeds.crossed(seeds.Drawn(other.values / 2, other.replicates / 2), mine, rng)
+
+
+def _learned(run: FinishedRun) -> bool:
+    """Whether a training is right at least as often as who always names the commonest class."""
+    return bool(run.correct.mean() >= run.predictions["label"].value_counts(normalize=True).max())
+
+
+def _only(drawn: seeds.Drawn, kept: Sequence[bool]) -> seeds.Drawn:
+    return seeds.Drawn(drawn.values[list(kept)], drawn.replicates[:, list(kept)])
 
 
 def _drawn(resampler: Resampler, runs: Sequence[FinishedRun], measure: str) -> seeds.Drawn:

@@ -6,6 +6,7 @@ smaller copy to the next: this looks at several studies at once, each of one siz
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
@@ -122,9 +123,11 @@ def _copies(table: pd.DataFrame) -> str:
     verdict = f"{every} {STANDS[outcome]}" if alike else grouped(where, STANDS)
     small, *_, large = first
     moved = listed([f"{_change(of[small], of[large]).text()} in {MEASURES[name]}" for name, of in found.items()])
+    steps = listed([_change(*pair).text() for pair in itertools.pairwise(first.values())])
+    by_step = f"From each to the next the lead in accuracy changes by {steps}, from" if len(first) > 2 else "From"
     return (
-        f"{start}: {verdict}. From the smallest to the largest the lead changes by {moved} (each interval by itself"
-        f"{_otherwise(rows.loc[small], rows.loc[large])})."
+        f"{start}: {verdict}. {by_step} the smallest to the largest the lead changes by {moved} (each interval by "
+        f"itself{_otherwise(rows.loc[small], rows.loc[large])})."
     )
 
 

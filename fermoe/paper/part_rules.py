@@ -210,7 +210,10 @@ def _known(effect: seeds.Effect) -> bool:
     return math.isfinite(effect.low)
 
 
-UNTRAINED_GATES = {"frozen_gate": "a frozen one", "hash_gate": "routing by a hash of the picture"}
+UNTRAINED_GATES = {
+    "frozen_gate": "a frozen one, which chooses by the picture too,",
+    "hash_gate": "routing by a hash of the picture",
+}
 """The gates that learn nothing: one that looks at the features, and one that is blind to what a picture shows."""
 
 
@@ -305,8 +308,10 @@ def experts(tables: Tables) -> Verdict:
     gates on the full network's own features. Supported: in both mixtures the gates tell more about the class than
     either (intervals over seeds above 0) and another image's gates cost accuracy (interval over seeds above 0), no
     expert is dead, and the full network beats frozen_gate, and hash_gate where it was trained, in accuracy (interval
-    over seeds and images, Holm-corrected p < 0.05). Contradicted: the gates tell less than untrained ones, or shuffling
-    them, not training them, or routing by a hash excludes a cost of half a point.
+    over seeds and images, Holm-corrected p < 0.05). Contradicted, by any one of these alone: the gates tell less than
+    one of the two nulls in both mixtures, another image's gates exclude a cost of half a point in both, or freezing
+    the gate does, or routing by a hash. A frozen gate too chooses by what a picture shows: that part asks whether a
+    gate must learn.
     """
     setting = _GATES_SETTING
     columns = [*setting, "variant", "seed", "mixture", "measure", "value", "images", "run"]

@@ -30,6 +30,7 @@ from fermoe.paper.verdicts import (
     cite,
     interval_text,
     needs,
+    of_each,
     one_each,
     own_test_crop,
     run_names,
@@ -202,7 +203,7 @@ def _cause(tables: Tables) -> tuple[list[str], str, str]:
         & table[numbers].notna().all(axis=1)
     ]
     if rows.empty:
-        return [], "the cause was not tested: fermoe study fer2013-imbalance --set root=DIR", ""
+        return [], "the cause was not tested here: fermoe study fer2013-imbalance --set root=DIR", ""
     verdicts, texts = [], []
     for row in rows.itertuples():
         shrunk = row.crossed_high < 0 and row.p_crossed_holm < ALPHA
@@ -215,12 +216,22 @@ def _cause(tables: Tables) -> tuple[list[str], str, str]:
             f"change {interval_text(row.crossed_low, row.crossed_high, digits=1)}"
         )
     model = shortfall(tables, str(rows["dataset"].iloc[0]), "", run_names(rows["runs"]))
-    said = f"with equal shares the gap of happy goes {' and '.join(texts)} ({rows['seeds'].min():.0f} seeds, {model})"
-    equal = table[(table["composition"] == "equal") & table["dataset"].isin(rows["dataset"])].set_index("measure")
+    here = table[table["dataset"].isin(rows["dataset"])]
+    trained = of_each(here.loc[here["composition"].isin(["equal", "proportional"]), "seeds"])
+    said = f"with equal shares the gap of happy goes {' and '.join(texts)} ({trained}, {model})"
+    equal = here[here["composition"] == "equal"].set_index("measure")
     recalls = [
         f"of {label} {100 * before:.1f} → {100 * after:.1f} %"
         for label in ("happy", "fear", "disgust")
         for before, after in equal.loc[equal.index == f"recall_{label}", ["baseline_value", "value"]].to_numpy(float)
     ]
     said += f"; recall {', '.join(recalls)}" if recalls else ""
+    if "collapsed" in rows and rows["collapsed"].max() > 0:
+        rest = [
+            f"{100 * row.rest_value:.1f} points over {row.measure.removeprefix('gap_')}, "
+            f"{interval_text(row.rest_half_low, row.rest_half_high, digits=1)} beyond half"
+            for row in rows.itertuples()
+        ]
+        said += f"; {rows['collapsed'].max():.0f} of the trainings with equal shares learned nothing"
+        said += f", without which, as the rule does not judge, {' and '.join(rest)} are left"
     return verdicts, said, cite("imbalance.csv", rows, "runs")

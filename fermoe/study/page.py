@@ -195,6 +195,7 @@ def report_page(tables: Tables, folder: Path, title: str) -> str:
         questions={asked: answers.reply(tables, asked) for asked in answers.QUESTIONS},
         sections=sections,
         further=further,
+        rates=answers_on_runs.rates(tables),
         files=[f"{name}.csv" for name in tables],
         folder=folder.name,
         runs=runs,

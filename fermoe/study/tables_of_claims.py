@@ -28,8 +28,25 @@ def verdicts(tables: Tables) -> PeopleTable:
 
 def rules() -> PeopleTable:
     """00: by which rule each claim is decided."""
-    rows = [(claim.id, claim.sentence, claim.where, claim.rule, claim.evidence, claim.stamp) for claim in CLAIMS]
-    columns = ("Claim", "The paper says (our words)", "Where", "Rule", "Decided by", "Since")
+    rows = [
+        (
+            claim.id,
+            claim.sentence,
+            claim.where,
+            claim.rule,
+            claim.evidence,
+            f"{claim.stamp}; {claim.changed}" if claim.changed else claim.stamp,
+        )
+        for claim in CLAIMS
+    ]
+    columns = (
+        "Claim",
+        "The paper says (our words)",
+        "Where",
+        "Rule",
+        "Decided by",
+        "Since, and what was known by then",
+    )
     return PeopleTable("The claims and their rules", columns, rows)
 
 

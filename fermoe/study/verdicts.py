@@ -52,25 +52,27 @@ def needs_more(verdict: str, reason: str) -> bool:
 def why(claim: str, verdict: str, reason: str) -> str:
     """The reason in short."""
     if claim == "C5" and reason.startswith("RAF-DB"):
-        ours, backbone = re.findall(r"(\d+\.\d+) %", reason)[:2]
-        known = re.search(r"weights chosen on validation images by \d+ of \d+ neighbours", reason)
-        chosen = f" ({known[0]})" if known else ""
-        beside = f"others report {backbone} % of the backbone alone{chosen}"
-        return f"RAF-DB {ours} %, where {beside}; AffectNet cannot be compared"
+        ours, backbone, lowest = re.findall(r"(\d+\.\d+) %", reason)[:3]
+        held_out, methods = re.findall(r"validation images by (\d+) of (\d+) neighbours", reason)[0]
+        return (
+            f"RAF-DB {ours} %, where others report {backbone} % for the backbone alone and {lowest} % for the lowest of "
+            f"{methods} methods (validation images chose the weights of {held_out}); AffectNet cannot be compared"
+        )
     if claim == "C6" and "happy above" in reason:
         leads = re.findall(r"on (\d+ of \d+)", reason)[0]
         gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\])", reason)
-        cause = "the cause was not tested"
+        cause = "the cause was not tested here"
         if gaps:
             changes = listed([f"over {name} {gap} (change {interval})" for name, gap, interval in gaps])
-            scaled = re.search(r"\((\d+ seeds), the [^()]* network\)", reason)
-            place = f", on a scale model, {scaled[1]} of each" if scaled else ""
+            place = f", on a scale model, {of_each(counts)}" if (counts := _seeds_of_each(reason)) else ""
             recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
             itself = f" (recall {recalls} %)" if recalls else ""
+            failed = re.search(r"(\d+) of the trainings with equal shares learned nothing", reason)
+            place += f", of which {failed[1]} with equal shares learned nothing" if failed else ""
             cause = f"with equal shares its lead in recall goes {changes} points{itself}{place}"
         return f"happy leads on {leads} datasets; {cause}"
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
-    if where and (counts := [int(count) for ends in re.findall(OF_EACH, reason) for count in ends if count]):
+    if where and (counts := _seeds_of_each(reason)):
         where += f", {of_each(counts)}"
     if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
         (first, points), *rest = lost
@@ -82,7 +84,9 @@ def why(claim: str, verdict: str, reason: str) -> str:
         and (gains := re.findall(rf"beside (.+?) the trained gate gains {_POINTS} in accuracy", reason))
     ):
         said = [f"{_amount(points)} over {gate} ({points})" for gate, points in gains]
-        return f"in points of accuracy a trained gate gains {listed(said)}{where}"
+        swapped = re.search(r"shuffled gates cost (.+?) points of accuracy", reason)
+        cost = f"; another picture's gates cost {swapped[1]}" if swapped else ""
+        return f"in points of accuracy a trained gate gains {listed(said)}{cost}{where}"
     if claim == "C10" and (adds := re.findall(rf"(extractor \d[a-z ]*) adds {_POINTS} in accuracy", reason)):
         said = [f"{name} adds {_amount(points)} ({points})" for name, points in adds]
         return f"in points of accuracy {listed(said)}{where}"
@@ -96,6 +100,11 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if _MECHANISM in reason:
         return _mechanism(reason).removeprefix("; ")
     return re.split(r"[;:] | \(", reason)[0]
+
+
+def _seeds_of_each(reason: str) -> list[int]:
+    """The numbers of trainings that a reason names (`of_each`)."""
+    return [int(count) for ends in re.findall(OF_EACH, reason) for count in ends if count]
 
 
 def _amount(points: str) -> str:
@@ -154,8 +163,8 @@ def strongest(all_studies: Mapping[str, Tables]) -> pd.DataFrame:
 
     A decision counts more than "inconclusive", and that more than "not tested", then the paper's network more than a
     scale model, then what the rule says of runs that cannot decide, then a study that tried (to read published figures
-    is no try); between equals real faces count more than drawn ones, then more seeds, then longer training, then more
-    trainings.
+    is no try); between equals real faces count more than drawn ones, then more seeds of what the claim compares, then
+    longer training, then more trainings.
     Where two studies decide against each other the claim is inconclusive.
     """
     entries: dict[str, list[tuple[str, dict[str, str]]]] = {}
@@ -192,7 +201,8 @@ def _rank(tables: Tables, line: Mapping[str, str]) -> tuple[int, bool, int, bool
     accuracy = tables.get("accuracy", pd.DataFrame())
     real = "dataset" in accuracy and bool(accuracy["dataset"].isin([*published.TITLES]).any())
     epochs = float(accuracy["epochs_run"].max()) if "epochs_run" in accuracy and len(accuracy) else 0.0
-    seeds = accuracy["seed"].nunique() if "seed" in accuracy else 0
+    # A study may have measured a claim on a few of its trainings alone.
+    seeds = min(_seeds_of_each(line["reason"]), default=accuracy["seed"].nunique() if "seed" in accuracy else 0)
     by_paper, alone = line["scope"] == PAPER_NETWORK, _STRENGTH.get(_alone(line["reason"]), 0)
     tried = not line["reason"].startswith(UNTRIED) and line["scope"] != PUBLISHED_FIGURES
     return _STRENGTH.get(line["verdict"], 0), by_paper, alone, tried, real, seeds, epochs, len(accuracy)

@@ -345,7 +345,17 @@ def test_how_trainings_ended() -> None:
     text = answers.training({"accuracy": table})
     assert text.startswith("2 of 3 trainings stopped early, after 9 to 11 of at most 15 epochs.")
     assert text.endswith("In 1 the last epoch was the best: more epochs might have helped.")
-    assert "None of 1 training" in answers.training({"accuracy": table.tail(1)})
+    assert "None of 1 training of at most 15 epochs stopped early" in answers.training({"accuracy": table.tail(1)})
+    patient = answers.training({"accuracy": table.tail(1).assign(patience=15)})
+    assert "None of 1 training of at most 15 epochs could stop early: patience lasts as long." in patient
+
+
+def test_whether_networks_had_learning_rates_of_their_own() -> None:
+    table = pd.DataFrame({"variant": ["backbone", "full", "no_moe", "full"], "learning_rate": [0.012, *[0.006] * 3]})
+    text = answers_on_runs.rates({"accuracy": table.assign(**{k: v for k, v in SETTING.items() if k not in table})})
+    assert text.startswith("The learning rate is 0.012 for the ResNet alone, 0.006 for all others;")
+    one = answers_on_runs.rates({"accuracy": table.assign(learning_rate=0.1)})
+    assert one == "All networks were trained with one learning rate, none with its own best."
 
 
 def test_verdicts_are_counted_and_what_follows_names_them() -> None:
@@ -389,7 +399,7 @@ GAPS = ["value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_hol
     [
         (
             (0.1, 0.5, -0.5, -0.3, 0.001, -0.2, -0.1),
-            "less than half of it is left: the classes' shares make most of it",
+            "less than half of it is left: the classes' shares, or their numbers, make most of it",
         ),
         (
             (0.45, 0.5, -0.15, 0.05, 0.4, 0.1, 0.3),
@@ -418,6 +428,27 @@ def test_what_a_rare_happy_does_is_said_after_what_equal_shares_do() -> None:
     assert text.endswith(
         "With happy as rare as fear (5 seeds) it goes over fear from 50.0 to −10.0 points (−60.0 [−80.0, −40.0])."
     )
+
+
+def test_what_moved_a_lead_and_which_trainings_learned_nothing_is_said_beside_it() -> None:
+    def row(composition: str, measure: str, before: float, after: float, images: int) -> dict[str, object]:
+        values = dict(zip(GAPS, (after, before, after - before - 0.1, after - before + 0.1, 0.01, 0, 0), strict=True))
+        start = {"composition": composition, "measure": measure, "seeds": 5, "images": 7178, "dataset": "fer2013"}
+        return {**start, **values, "training_images": images, "collapsed": 0}
+
+    gap = row("equal", "gap_fear", 0.6, 0.4, 0)
+    gap |= {"collapsed": 1, "rest_value": 0.45, "rest_half_low": 0.1, "rest_half_high": 0.2}
+    rows = [gap]
+    for name, before, after, images in (("happy", 0.7, 0.45, 350), ("fear", 0.1, 0.05, 352)):
+        rows += [row("equal", f"recall_{name}", before, after, images)]
+        rows += [row("proportional", f"recall_{name}", before, before, {"happy": 630, "fear": 351}[name])]
+    text = answers_on_runs.imbalance({"imbalance": pd.DataFrame(rows)})
+    assert (
+        "Recall goes of happy from 70.0 to 45.0 % (−25.0 [−35.0, −15.0]; 630 → 350 training images) and of fear from "
+        "10.0 to 5.0 % (−5.0 [−15.0, +5.0]; 351 → 352 training images)."
+    ) in text
+    assert "1 training with equal shares learned nothing" in text
+    assert "without them the lead would be 45.0 over fear ([+10.0, +20.0] beyond half) points" in text
 
 
 def test_of_too_few_trainings_no_share_of_a_gap_is_said_and_without_any_nothing() -> None:

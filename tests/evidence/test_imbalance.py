@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,6 +76,21 @@ def test_rows_say_how_many_images_trained_a_class(table: pd.DataFrame) -> None:
     assert table.at[("proportional", "gap_disgust"), "training_images"] == 280
     assert table.at[("equal", "gap_fear"), "training_images"] == 0
     assert table.at[("equal", "accuracy"), "training_images"] == 600
+
+
+def test_a_training_that_learned_nothing_counts_and_what_the_others_say_stands_beside_it() -> None:
+    """It names one class for every image: right less often than who always names the commonest."""
+    sides = study(proportional=(0.3, 0.4, 0.9, 0.6), equal=(0.5, 0.4, 0.9, 0.6))
+    stuck = run("equal", 5, (0.0, 0.0, 0.0, 0.9))
+    table, without = (imbalance_table(runs).set_index(["composition", "measure"]) for runs in ([*sides, stuck], sides))
+    gap, clean = table.loc[("equal", "gap_fear")], without.loc[("equal", "gap_fear")]
+    assert (gap["seeds"], gap["collapsed"], clean["collapsed"]) == (6, 1, 0)
+    assert gap["value"] == pytest.approx(clean["value"] * 5 / 6)  # its own lead is 0
+    assert gap["rest_value"] == pytest.approx(clean["value"])
+    ends = gap[["rest_half_low", "rest_half_high"]].to_numpy(float)
+    assert ends == pytest.approx(clean[["half_low", "half_high"]].to_numpy(float), abs=0.01)
+    assert math.isnan(clean["rest_value"])
+    assert table.at[("proportional", "accuracy"), "collapsed"] == 0
 
 
 def test_below_three_seeds_there_is_no_interval_and_one_composition_is_no_comparison() -> None:

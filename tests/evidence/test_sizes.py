@@ -80,6 +80,16 @@ def test_the_sentence_says_how_the_lead_goes(small: Effect, large: Effect, said:
     assert f"the lead changes by {said} in accuracy, {said} in balanced accuracy and {said} in macro-F1 (" in text
 
 
+def test_of_more_than_two_sizes_each_step_is_said() -> None:
+    three = {"a": study("miniature", OPEN), "b": study("middle", WORSE), "c": study("paper64", BETTER)}
+    text = sizes(sizes_table(three))
+    first, second = (f"{to[0] - of[0]:+.1f}".replace("-", "−") for of, to in ((OPEN, WORSE), (WORSE, BETTER)))
+    steps = text.partition("From each to the next the lead in accuracy changes by ")[2]
+    assert steps.startswith(f"{first} [")
+    assert f"] and {second} [" in steps
+    assert "], from the smallest to the largest the lead changes by " in steps
+
+
 @pytest.mark.parametrize(
     ("effect", "changed", "said"),
     [

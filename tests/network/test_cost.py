@@ -109,6 +109,14 @@ def test_no_extractor_takes_a_larger_share_of_a_scale_model_than_of_the_papers_n
             assert of_size <= of_paper + (0.005 if size == "paper64" else 0), (block, what, of_size, of_paper)
 
 
+def test_the_larger_a_copy_the_smaller_the_extractors_share_of_its_operations() -> None:
+    shares = cost.share_table().set_index(["size", "block"])["operations"]
+    extractors = [
+        shares[(size, "cnn1")] + shares[(size, "cnn2")] for size in ("paper", "miniature", "middle", "paper64")
+    ]
+    assert extractors == sorted(extractors, reverse=True)
+
+
 def test_shares_are_of_the_whole() -> None:
     table = cost.share_table()
     assert table.groupby("size", sort=False)[["operations", "parameters"]].sum().to_numpy() == pytest.approx(1)

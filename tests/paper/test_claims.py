@@ -225,7 +225,7 @@ def test_imbalance_needs_the_order_and_the_correlation(monkeypatch, recall, expe
 def test_imbalance_reports_its_parts_with_their_numbers():
     reason = verdict("C6")[1]
     assert reason.startswith("happy above fear and disgust on 4 of 4 datasets; ")
-    assert "the cause was not tested: fermoe study fer2013-imbalance" in reason
+    assert "the cause was not tested here: fermoe study fer2013-imbalance" in reason
     assert "FER-2013 84/29/36 %, rho 0.64" in reason
 
 
@@ -266,7 +266,15 @@ def test_equal_shares_decide_whether_imbalance_is_the_reason(fear, disgust, half
 def test_trainings_on_other_shares_of_the_classes_decide_the_cause_and_no_published_number():
     mixed = accuracy([0.5, 0.5, 0.5]).assign(dataset="fer2013", model="miniature", composition="equal")
     reason = verdict("C6", imbalance=shares(CLOSES, CLOSES, (-0.2, -0.1)), accuracy=mixed)[1]
-    assert "(5 seeds, the miniature network)" in reason
+    assert "(5 seeds of each, the miniature network)" in reason
+    uneven = shares(CLOSES, CLOSES, (-0.2, -0.1))
+    uneven = pd.concat([uneven, uneven.assign(composition="proportional", seeds=3)])
+    assert "(3 to 5 seeds of each, the miniature network)" in verdict("C6", imbalance=uneven, accuracy=mixed)[1]
+    stuck = uneven.assign(collapsed=1, rest_value=0.3, rest_half_low=0.05, rest_half_high=0.1)
+    found = verdict("C6", imbalance=stuck, accuracy=mixed)
+    assert found[0] == SUPPORTED  # judged by all trainings
+    assert "1 of the trainings with equal shares learned nothing, without which" in found[1]
+    assert "30.0 points over fear, [5.0, 10.0] beyond half and 30.0 points over disgust" in found[1]
     assert "network was trained" not in verdict("C4", accuracy=mixed)[1]
 
 
