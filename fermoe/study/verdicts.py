@@ -55,8 +55,8 @@ def why(claim: str, verdict: str, reason: str) -> str:
         ours, backbone, lowest = re.findall(r"(\d+\.\d+) %", reason)[:3]
         held_out, methods = re.findall(r"validation images by (\d+) of (\d+) neighbours", reason)[0]
         return (
-            f"RAF-DB {ours} %, where others report {backbone} % for the backbone alone and {lowest} % for the lowest of "
-            f"{methods} methods (validation images chose the weights of {held_out}); AffectNet cannot be compared"
+            f"RAF-DB {ours} %, where others report {backbone} % for the backbone alone and {lowest} % for the lowest "
+            f"of {methods} methods (validation images chose the weights of {held_out}); AffectNet cannot be compared"
         )
     if claim == "C6" and "happy above" in reason:
         leads = re.findall(r"on (\d+ of \d+)", reason)[0]
