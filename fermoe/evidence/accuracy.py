@@ -12,7 +12,7 @@ import pandas as pd
 from fermoe.evidence.table import Table
 from fermoe.metrics import MEASURES, metric_intervals
 from fermoe.training.predictions import confusion_table, read_predictions
-from fermoe.training.runs import FinishedRun
+from fermoe.training.runs import VALIDATION, FinishedRun
 
 SETTINGS = ("learning_rate", "decay", "batch_size", "epochs", "patience", "label_smoothing")
 """How a run was trained, besides its key, model and initial weights."""
@@ -54,7 +54,7 @@ def accuracy_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 def split_predictions(run: FinishedRun, split: str) -> pd.DataFrame | None:
     """A run's predictions for the images of a split; None where they were not kept."""
     if split == "validation":
-        path = run.directory / "validation.csv"
+        path = run.directory / VALIDATION
         return read_predictions(path) if path.exists() else None
     table = run.predictions
     return table if split == "test" else table[table["image"].str.contains(split, regex=False)]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fermoe.errors import UserError
 from fermoe.evidence.table import Table
-from fermoe.training.runs import FinishedRun
+from fermoe.training.runs import HISTORY, FinishedRun
 
 MEASURED = ("learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 COLUMNS = (
@@ -32,7 +32,7 @@ def curves_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """
     found = []
     for run in runs:
-        path = run.directory / "history.csv"
+        path = run.directory / HISTORY
         if not path.exists():
             continue
         try:

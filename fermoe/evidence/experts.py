@@ -23,7 +23,7 @@ from fermoe.files import reading_arrays
 from fermoe.seeds import mean_over_seeds, welch
 from fermoe.training.inference import open_runs
 from fermoe.training.predictions import class_names, gates_of
-from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults
+from fermoe.training.runs import EPOCHS, KEY, SETTING, FinishedRun, StudyResults
 
 NOTEBOOK = "07_expert_utilization"
 COLUMNS = (*KEY, "mixture", "measure", "expert", "value", "ci_low", "ci_high", "p_value", "images", "run")
@@ -170,7 +170,7 @@ def saturation(run: FinishedRun) -> pd.DataFrame:
     One row per epoch and mixture: epoch, mixture, entropy (mean over the validation images, logarithm to base E),
     saturated (the share of images whose largest gate exceeds `SATURATED`), images.
     """
-    kept, rows = run.directory / "epochs.npz", []
+    kept, rows = run.directory / EPOCHS, []
     if kept.exists():
         with reading_arrays(kept, fix="run its study again to train it") as arrays:
             for name in sorted(name for name in arrays if name.startswith("gates_")):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fermoe.evidence.table import Table
 from fermoe.files import reading_arrays
-from fermoe.training.runs import FinishedRun
+from fermoe.training.runs import EPOCHS, FinishedRun
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +103,7 @@ def selection_table(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
-        kept = run.directory / "epochs.npz"
+        kept = run.directory / EPOCHS
         if run.config.protocol != "published" or not kept.exists():
             continue
         with reading_arrays(kept, fix="delete the run and repeat it") as content:

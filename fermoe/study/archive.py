@@ -22,14 +22,23 @@ from fermoe.evidence.experts import NOTEBOOK as EXPERTS
 from fermoe.evidence.table import ANSWERS
 from fermoe.files import atomic
 from fermoe.training.foreign import foreign_runs
-from fermoe.training.runs import FinishedRun, example_runs, finished_runs, study_listing
+from fermoe.training.runs import (
+    EPOCHS,
+    HISTORY,
+    PREDICTIONS,
+    RESULT,
+    VALIDATION,
+    WEIGHTS,
+    FinishedRun,
+    example_runs,
+    finished_runs,
+    study_listing,
+)
 
 NAME, BESIDE = "runs.tar.xz", "beside.tar.xz"
 
-EPOCHS = "epochs.npz"
 # By run: what its tables are computed from. Weights, checkpoints, executed notebooks and logs stay behind.
-KEPT = ("result.json", "history.csv", "predictions.csv", "validation.csv", EPOCHS, ANSWERS)
-WEIGHTS = "best.safetensors"
+KEPT = (RESULT, HISTORY, PREDICTIONS, VALIDATION, EPOCHS, ANSWERS)
 PART = 40  # trainings in one archive
 LIGHT = 4 * 2**20  # bytes of weights that are packed: a million parameters
 LARGEST = 64 * 2**20  # bytes of one file; a real one has a few
@@ -46,7 +55,7 @@ def pack(study: str | Path) -> Path:
     """
     folder = Path(study)
     listing = study_listing(folder)
-    runs = [name for name in sorted(listing.get("runs", [])) if (folder / "runs" / name / "result.json").exists()]
+    runs = [name for name in sorted(listing.get("runs", [])) if (folder / "runs" / name / RESULT).exists()]
     if not runs:
         raise UserError("no finished run to pack", where=folder, fix="run the study first: fermoe study NAME")
     trained = finished_runs(folder)
@@ -89,7 +98,7 @@ def packed_runs(study: str | Path) -> set[str]:
     for path in paths:
         with _reading(path) as tar:
             names = [Path(name).parts for name in tar.getnames()]
-        found |= {parts[1] for parts in names if len(parts) == 3 and parts[2] in ("predictions.csv", ANSWERS)}
+        found |= {parts[1] for parts in names if len(parts) == 3 and parts[2] in (PREDICTIONS, ANSWERS)}
     return found
 
 

@@ -38,7 +38,7 @@ from fermoe.study.slurm import SlurmRunner, slurm_config
 from fermoe.study.tables import TABLES, rebuild_tables
 from fermoe.training.distributed import is_first
 from fermoe.training.feed import load_data
-from fermoe.training.runs import read_result
+from fermoe.training.runs import RESULT, read_result
 from fermoe.training.train import train
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _refuse_occupied(directory: Path, runs: list[Run]) -> None:
     """A file where the study needs a folder, or a folder where it writes a file, is said before anything runs."""
     folders = [directory / name for name in ("runs", "tables", "figures")] + [run.directory for run in runs]
     files = [directory / "report.html", *(directory / "tables" / f"{table.name}.csv" for table in TABLES)]
-    files += [path for run in runs for path in (run.executed, run.directory / "result.json")]
+    files += [path for run in runs for path in (run.executed, run.directory / RESULT)]
     for path in folders:
         if path.exists() and not path.is_dir():
             what = f"'{path.name}' is a file, and the study needs a folder of that name"

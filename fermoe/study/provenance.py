@@ -12,6 +12,7 @@ from typing import Any
 from fermoe.evidence.findings import counted, listed, rows_of
 from fermoe.paper.verdicts import Tables
 from fermoe.study.archive import packs
+from fermoe.training.runs import RESULT
 
 _SETTINGS = (
     "model",
@@ -66,7 +67,7 @@ def _results_of(tar: tarfile.TarFile, runs: set[str]) -> dict[str, Mapping[str, 
     found: dict[str, Mapping[str, Any]] = {}
     for member in tar:
         run, name = Path(member.name).parts[-2:]
-        if name == "result.json":
+        if name == RESULT:
             content = tar.extractfile(member)
             if content is not None and run in runs:
                 found[run] = json.loads(content.read())

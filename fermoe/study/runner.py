@@ -25,7 +25,7 @@ from fermoe.study import notebooks
 from fermoe.study.notebooks import errors_of
 from fermoe.study.plan import Run
 from fermoe.study.progress import Progress
-from fermoe.training.runs import read_result
+from fermoe.training.runs import HISTORY, RESULT, read_result
 
 # Runs are forked from a process that has papermill in it and nothing else: importing it takes two seconds.
 _PROCESSES: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
@@ -148,7 +148,7 @@ def prepare(run: Run) -> tuple[str, str, str, str]:
     """Make a run's folder ready for it: the notebook, where it is executed to, its parameters and its log."""
     run.directory.mkdir(parents=True, exist_ok=True)
     if run.inputs:  # an analysis whose result is of other inputs; a training looks after its own
-        (run.directory / "result.json").unlink(missing_ok=True)
+        (run.directory / RESULT).unlink(missing_ok=True)
     run.failure.unlink(missing_ok=True)
     parameters = run.directory / "parameters.yaml"
     write_text(parameters, yaml.safe_dump(dict(run.parameters), sort_keys=False, allow_unicode=True))
@@ -206,7 +206,7 @@ def _wait(child: BaseProcess, seconds: float) -> int | None:
 def _position(run: Run) -> str:
     """Where a training stands, from the history it writes."""
     with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
-        history = pd.read_csv(run.directory / "history.csv")
+        history = pd.read_csv(run.directory / HISTORY)
         epochs, last = run.parameters["epochs"], history.iloc[-1]
         return f"{run.id}: epoch {int(last['epoch'])}/{epochs}, validation {100 * last['val_accuracy']:.1f} %"
     return run.id

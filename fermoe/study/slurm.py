@@ -32,6 +32,7 @@ from fermoe.study.plan import Run
 from fermoe.study.progress import Progress
 from fermoe.study.runner import Outcome, ended, environment_of, late, log_of, prepare, record
 from fermoe.study.slurm_job import LATE, Task, write_tasks
+from fermoe.training.runs import CHECKPOINT
 
 TRIES = 3  # jobs of a run that may be ended by the cluster without a new checkpoint before the run has failed
 LOOK = 2.0  # seconds between two looks at the runs' files
@@ -95,7 +96,7 @@ def _ended(run: Run) -> Path:
 
 def _checkpoint(run: Run) -> int:
     with contextlib.suppress(OSError):
-        return (run.directory / "last.pt").stat().st_mtime_ns
+        return (run.directory / CHECKPOINT).stat().st_mtime_ns
     return 0
 
 

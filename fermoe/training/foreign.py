@@ -29,7 +29,7 @@ from fermoe.data.twins import picture_numbers
 from fermoe.errors import UserError, shortened
 from fermoe.metrics import metrics
 from fermoe.training.predictions import class_names, predictions_table, read_predictions, write_predictions
-from fermoe.training.runs import read_result, write_result
+from fermoe.training.runs import PREDICTIONS, RESULT, read_result, write_result
 
 BESIDE = "beside"
 """What a foreign run's result.json names where a training's names its notebook, and how its folder's name begins."""
@@ -64,7 +64,7 @@ class ForeignRun:
     @functools.cached_property
     def predictions(self) -> pd.DataFrame:
         """Its predictions.csv: one row per test image, in the order of the dataset."""
-        return read_predictions(self.directory / "predictions.csv")
+        return read_predictions(self.directory / PREDICTIONS)
 
     @functools.cached_property
     def twins(self) -> NDArray[np.bool_]:
@@ -76,7 +76,7 @@ class ForeignRun:
 def foreign_runs(study_dir: str | Path) -> list[ForeignRun]:
     """The other models that stand beside a study's own, by name."""
     found = []
-    for path in sorted((Path(study_dir) / "runs").glob(f"{BESIDE}-*/result.json")):
+    for path in sorted((Path(study_dir) / "runs").glob(f"{BESIDE}-*/{RESULT}")):
         result = read_result(path.parent)
         if result is not None and result.get("notebook") == BESIDE and "dataset" in result["parameters"]:
             found.append(ForeignRun(path.parent, result))
@@ -113,13 +113,13 @@ def write_foreign(study_dir: str | Path, name: str, dataset: Dataset, answers: A
         fix = "letters, digits, '.', '_' and '-', 60 at most"
         raise UserError(f"'{shortened(name)}' cannot be the model's name", fix=fix)
     directory = Path(study_dir) / "runs" / f"{BESIDE}-{name}"
-    (directory / "result.json").unlink(missing_ok=True)
+    (directory / RESULT).unlink(missing_ok=True)
     test = test_images(dataset)
     labels = test["label"].to_numpy()
     table = predictions_table(test["image"].tolist(), labels, answers.probabilities, dataset.labels)
     table["predicted"] = answers.predicted  # of equal probabilities the model may have chosen another than the first
     table[TWIN] = leaked(dataset).astype(int)
-    write_predictions(directory / "predictions.csv", table)
+    write_predictions(directory / PREDICTIONS, table)
     measured = metrics(labels, answers.predicted, answers.probabilities)
     if not answers.graded:
         measured = {key: value for key, value in measured.items() if key not in ("ece", "cross_entropy")}

@@ -32,20 +32,26 @@ from fermoe.training.predictions import read_predictions
 TRAINING = "04_training"
 """The notebook whose runs are trainings; every other one is an analysis of them."""
 
+RESULT, HISTORY, PREDICTIONS = "result.json", "history.csv", "predictions.csv"
+VALIDATION, EPOCHS = "validation.csv", "epochs.npz"
+WEIGHTS, CHECKPOINT = "best.safetensors", "last.pt"
+"""The files of a training's folder: what it was, its epochs' measures, its answers on test and on validation images,
+what those were after every epoch, its best weights, and while it runs what it goes on from."""
+
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "mediapipe", "papermill")
 
 
 def write_result(directory: str | Path, notebook: str, parameters: dict[str, Any], **results: Any) -> dict[str, Any]:
     """Write `result.json`, the last act of a run: parameters, results, and where and with what they were made."""
     result = {"run": Path(directory).name, "notebook": notebook, "parameters": parameters, **results, **provenance()}
-    write_json(Path(directory) / "result.json", result)
+    write_json(Path(directory) / RESULT, result)
     return result
 
 
 def read_result(directory: str | Path) -> dict[str, Any] | None:
     """The run's result, or None where there is none yet or it cannot be read (then the run is done again)."""
     try:
-        result = json.loads((Path(directory) / "result.json").read_text(encoding="utf-8", errors="surrogateescape"))
+        result = json.loads((Path(directory) / RESULT).read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError, RecursionError):
         return None
     return result if isinstance(result, dict) and isinstance(result.get("parameters"), dict) else None
@@ -115,7 +121,7 @@ class FinishedRun:
         Raises:
             UserError: it is not there: packs leave weights out.
         """
-        path = self.directory / "best.safetensors"
+        path = self.directory / WEIGHTS
         if not path.exists():
             raise UserError("the run's weights are not there", where=path, fix="run its study again to train it")
         return path
@@ -123,7 +129,7 @@ class FinishedRun:
     @functools.cached_property
     def predictions(self) -> pd.DataFrame:
         """Its predictions.csv: one row per test image."""
-        return read_predictions(self.directory / "predictions.csv")
+        return read_predictions(self.directory / PREDICTIONS)
 
     @functools.cached_property
     def correct(self) -> pd.Series:
@@ -143,7 +149,7 @@ def finished_runs(study_dir: str | Path) -> list[FinishedRun]:
     runs = Path(study_dir) / "runs"
     mine = study_listing(study_dir).get("runs")
     found = []
-    for path in sorted(runs.glob("*/result.json")):
+    for path in sorted(runs.glob(f"*/{RESULT}")):
         if mine is None or path.parent.name in mine:
             found.append(finished_run(path.parent))
     return [run for run in found if run is not None]
@@ -155,7 +161,7 @@ def finished_run(directory: Path) -> FinishedRun | None:
     Raises:
         UserError: its result.json holds something else than a training's result.
     """
-    result, path = read_result(directory), directory / "result.json"
+    result, path = read_result(directory), directory / RESULT
     if result is None or result.get("notebook") != TRAINING:
         return None
     checked(TrainingResult, _known(TrainingResult, result), where=path)

@@ -33,7 +33,18 @@ from fermoe.training.distributed import World, joined
 from fermoe.training.feed import Data, Feed, load_data
 from fermoe.training.inference import pick_device, place, predict, slices
 from fermoe.training.precision import autocast, require_fast
-from fermoe.training.runs import TRAINING, read_result, write_result
+from fermoe.training.runs import (
+    CHECKPOINT,
+    EPOCHS,
+    HISTORY,
+    PREDICTIONS,
+    RESULT,
+    TRAINING,
+    VALIDATION,
+    WEIGHTS,
+    read_result,
+    write_result,
+)
 
 
 def _seed(seed: int, epoch: int, purpose: int) -> int:
@@ -183,7 +194,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         with world.in_turn():
             data = load_data(config, progress=progress and world.first)
         print_of_data = data.dataset.fingerprint
-        checkpoint, best = directory / "last.pt", directory / "best.safetensors"
+        checkpoint, best = directory / CHECKPOINT, directory / WEIGHTS
         done = read_result(directory)
         # Unpacked runs come without weights: they are trained again before anything looks into the network.
         if done and best.exists() and _is_result_of(done, config, print_of_data):
@@ -195,7 +206,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
         if checkpoint.exists():
             trainer.restore(checkpoint)
         world.wait()
-        (directory / "result.json").unlink(missing_ok=True)  # of other parameters or data: from here on not true
+        (directory / RESULT).unlink(missing_ok=True)  # of other parameters or data: from here on not true
         for name in (checkpoint.name, best.name) if world.first else ():
             for leftover in directory.glob(f".{name}.*"):  # of a process that was killed while it wrote
                 leftover.unlink()
@@ -205,7 +216,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
             if world.first:
                 if trainer.best_epoch == len(trainer.history):
                     save_weights(trainer.model, best)
-                write_csv(directory / "history.csv", pd.DataFrame(trainer.history), decimals=9)
+                write_csv(directory / HISTORY, pd.DataFrame(trainer.history), decimals=9)
                 trainer.save(checkpoint)
         world.wait()
         load_weights(trainer.model, best)
@@ -222,7 +233,7 @@ def train(config: TrainConfig, directory: str | Path, *, progress: bool = True) 
 def _record(trainer: Trainer, directory: Path, found: Mapping[str, Any], seconds: float) -> None:
     """What each epoch predicted, and last the result, which says that the run is done."""
     data = trainer.data
-    write_arrays(directory / "epochs.npz", **by_epoch(trainer))
+    write_arrays(directory / EPOCHS, **by_epoch(trainer))
     write_result(
         directory,
         TRAINING,
@@ -267,7 +278,7 @@ def _is_result_of(result: Mapping[str, Any], config: TrainConfig, data: str) -> 
 def _evaluate(trainer: Trainer, directory: Path) -> dict[str, dict[str, float | int]]:
     """Predict validation and test with the kept weights; metrics by split (FER-2013: also by its own parts)."""
     data, found = trainer.data, {}
-    for split, name in (("validation", "validation.csv"), ("test", "predictions.csv")):
+    for split, name in (("validation", VALIDATION), ("test", PREDICTIONS)):
         rows = data.splits[split]
         out = trainer.predict(split)
         probabilities = out.logits.softmax(1).numpy()
