@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pandas as pd
 
 from fermoe import seeds
@@ -20,11 +23,10 @@ from fermoe.evidence.findings import (
     rows_of,
     share,
     signed,
-    size,
     span,
 )
 from fermoe.paper import published
-from fermoe.paper.verdicts import Tables
+from fermoe.paper.verdicts import Tables, of_each
 
 
 def leaks(tables: Tables) -> str:
@@ -149,7 +151,8 @@ def training(tables: Tables) -> str:
     early, last = rows[rows["epochs_run"] < rows["epochs"]], (rows["best_epoch"] == rows["epochs_run"]).sum()
     limit = f"at most {_span(rows['epochs'])} epochs"
     if "patience" in rows and (rows["patience"] >= rows["epochs"]).all():
-        said = f"None of {counted(len(rows), 'training')} of {limit} could stop early: patience lasts as long."
+        whole = f"ran {_span(rows['epochs'])} epochs: early stopping waits for as many, so none could stop"
+        said = f"{counted(len(rows), 'training')} {whole}."
     elif early.empty:
         said = f"None of {counted(len(rows), 'training')} of {limit} stopped early."
     else:
@@ -163,11 +166,25 @@ def rates(tables: Tables) -> str:
     """Whether the networks that a study compares had one learning rate or each its own."""
     rows = rows_of(tables, "accuracy", "variant", "learning_rate")
     of = {rate: sorted(set(group["variant"])) for rate, group in rows.groupby("learning_rate")}
-    if len(of) < 2:
-        return "All networks were trained with one learning rate, none with its own best."
-    usual = max(of, key=lambda rate: len(of[rate]))
-    own = [f"{rate:g} for {listed([network(name) for name in names])}" for rate, names in of.items() if rate != usual]
-    return f"The learning rate is {listed(own)}, {usual:g} for all others; the study file says how it was chosen."
+    networks = rows["variant"].nunique()
+    if len(of) == 1:
+        (rate,) = of
+        one = f"the learning rate {rate:g}"
+        return (
+            f"Every network was trained with {one}, none with one of its own."
+            if networks > 1
+            else f"Trained with {one}."
+        )
+    if sum(map(len, of.values())) > networks:
+        return f"Networks were trained with several learning rates each: {listed([f'{rate:g}' for rate in of])}."
+    usual = max(of, key=lambda rate: len(of[rate])) if of else None
+    own = [
+        f"{rate:g} for {listed([network(name) for name in names])}"
+        for rate, names in of.items()
+        if rate != usual or len(names) < 3
+    ]
+    others = [f"{usual:g} for all others"] if len(of.get(usual, [])) > 2 else []
+    return f"Learning rates: {'; '.join([*own, *others])}. The study file says how they were chosen." if of else ""
 
 
 def _last_epoch(tables: Tables) -> str:
@@ -192,10 +209,11 @@ def imbalance(tables: Tables) -> str:
     if equal.empty:
         return ""
     said = [f"{_gap(row)}; {_left(row)}" for _, row in equal.iterrows()]
-    trained = size(_change(equal.iloc[0]))
+    sides = gaps[gaps["composition"].isin(["equal", "proportional"])]
+    trained = f"{of_each(sides['seeds'])}, {equal['images'].iloc[0]:,.0f} test images"
     text = (
         f"With all classes equally frequent in training ({trained}), happy's lead in recall goes {', and '.join(said)}."
-        f"{_recalls(table)}{_collapsed(equal)}"
+        f"{_recalls(table)}{_collapsed(sides)}"
     )
     if rare.empty:
         return text
@@ -218,21 +236,30 @@ def _recalls(table: pd.DataFrame) -> str:
     return f" Recall goes {listed(found)}." if found else ""
 
 
+SHARES = {"equal": "of the trainings with equal shares", "proportional": "of those with the dataset's own"}
+
+
 def _collapsed(gaps: pd.DataFrame) -> str:
-    """What trainings that learned nothing do to the gaps with equal shares; nothing where there are none."""
-    failed = int(gaps["collapsed"].max()) if "collapsed" in gaps else 0
-    if not failed:
+    """What trainings that name too few classes do to the gaps with equal shares; nothing where there are none."""
+    if "collapsed" not in gaps or not gaps["collapsed"].any():
         return ""
-    rest = []
-    for _, row in gaps.iterrows():
-        half = f"[{signed(row['rest_half_low'])}, {signed(row['rest_half_high'])}]"
-        name = str(row["measure"]).removeprefix("gap_")
-        rest.append(f"{signed(row['rest_value']).removeprefix('+')} over {name} ({half} beyond half)")
-    trainings = "1 training" if failed == 1 else f"{failed} trainings"
-    return (
-        f" {trainings} with equal shares learned nothing: right less often than who always names the commonest class. "
-        f"They count, as a lead of about none; without them the lead would be {listed(rest)} points."
-    )
+    counts = gaps.groupby("composition")["collapsed"].max()
+    of = [f"{int(counts.get(name, 0))} {what}" for name, what in SHARES.items()]
+    rest = [
+        f"{100 * row.rest_value:.1f} points over {row.measure.removeprefix('gap_')}{_beyond_half(row)}"
+        for row in gaps[gaps["composition"] == "equal"].itertuples()
+        if math.isfinite(row.rest_value)
+    ]
+    left = f"; without such trainings the lead is {listed(rest)}" if rest else ""
+    return f" Fewer than half of the classes are named by {listed(of)}: they count{left}."
+
+
+def _beyond_half(row: Any) -> str:
+    """What that is beyond half of the lead under the dataset's own shares; "" where no interval is known."""
+    if not math.isfinite(row.rest_half_low):
+        return ""
+    ends = f"[{signed(row.rest_half_low)}, {signed(row.rest_half_high)}]"
+    return f" ({ends} beyond half of that under the dataset's own shares)"
 
 
 def _gap(row: pd.Series) -> str:
@@ -249,7 +276,7 @@ def _change(row: pd.Series) -> Finding:
 def _left(row: pd.Series) -> str:
     """How much of the lead equal shares leave, by the rule of C6."""
     if row["half_low"] > 0:
-        return "more than half of it is left: the classes' shares are not the reason"
+        return "more than half of it is left: the classes' shares, or their numbers, make less than half of it"
     if row["half_high"] < 0 and row["crossed_high"] < 0:
         return "less than half of it is left: the classes' shares, or their numbers, make most of it"
     if row["seeds"] < seeds.MIN_SEEDS:

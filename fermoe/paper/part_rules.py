@@ -211,7 +211,7 @@ def _known(effect: seeds.Effect) -> bool:
 
 
 UNTRAINED_GATES = {
-    "frozen_gate": "a frozen one, which chooses by the picture too,",
+    "frozen_gate": "a frozen gate that chooses by the picture too",
     "hash_gate": "routing by a hash of the picture",
 }
 """The gates that learn nothing: one that looks at the features, and one that is blind to what a picture shows."""
@@ -309,9 +309,9 @@ def experts(tables: Tables) -> Verdict:
     either (intervals over seeds above 0) and another image's gates cost accuracy (interval over seeds above 0), no
     expert is dead, and the full network beats frozen_gate, and hash_gate where it was trained, in accuracy (interval
     over seeds and images, Holm-corrected p < 0.05). Contradicted, by any one of these alone: the gates tell less than
-    one of the two nulls in both mixtures, another image's gates exclude a cost of half a point in both, or freezing
-    the gate does, or routing by a hash. A frozen gate too chooses by what a picture shows: that part asks whether a
-    gate must learn.
+    one of the two nulls in both mixtures, another image's gates exclude a cost of half a point in both, or what the
+    trained gate gains over the frozen one, or over routing by a hash, has its interval below half a point. A frozen
+    gate too chooses by what a picture shows: that part asks whether a gate must learn.
     """
     setting = _GATES_SETTING
     columns = [*setting, "variant", "seed", "mixture", "measure", "value", "images", "run"]

@@ -228,10 +228,10 @@ def _cause(tables: Tables) -> tuple[list[str], str, str]:
     said += f"; recall {', '.join(recalls)}" if recalls else ""
     if "collapsed" in rows and rows["collapsed"].max() > 0:
         rest = [
-            f"{100 * row.rest_value:.1f} points over {row.measure.removeprefix('gap_')}, "
-            f"{interval_text(row.rest_half_low, row.rest_half_high, digits=1)} beyond half"
-            for row in rows.itertuples()
+            f"{100 * row.rest_value:.1f} points over {row.measure.removeprefix('gap_')}, beyond half of the former "
+            f"{interval_text(row.rest_half_low, row.rest_half_high, digits=1)}"
+            for row in rows[rows["rest_half_low"].notna()].itertuples()
         ]
-        said += f"; {rows['collapsed'].max():.0f} of the trainings with equal shares learned nothing"
-        said += f", without which, as the rule does not judge, {' and '.join(rest)} are left"
+        said += f"; {rows['collapsed'].max():.0f} of the trainings with equal shares collapsed"
+        said += f", without which (the rule asks for all) the lead goes to {' and '.join(rest)}" if rest else ""
     return verdicts, said, cite("imbalance.csv", rows, "runs")

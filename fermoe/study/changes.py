@@ -16,6 +16,7 @@ from fermoe.data.datasets import Dataset
 from fermoe.data.images import Row, map_images
 from fermoe.errors import UserError, shortened
 from fermoe.files import write_csv
+from fermoe.training.runs import RESULT
 
 LISTING = "data.csv"
 COLUMNS = ("image", "label", "split", "bytes", "written", "content")
@@ -31,7 +32,7 @@ def refuse_changed(dataset: Dataset, runs: Path, fix: str) -> None:
         return  # the parameters of a run say all about its faces
     before = _read(runs / LISTING)
     now = listing(dataset, before)
-    if before is not None and any(runs.glob("*/result.json")) and (what := difference(before, now)):
+    if before is not None and any(runs.glob(f"*/{RESULT}")) and (what := difference(before, now)):
         raise UserError(f"the data are not those of this study's finished runs: {what}", where=runs, fix=fix)
     if before is None or not before.equals(now):
         write_csv(runs / LISTING, now)

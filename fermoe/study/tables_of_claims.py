@@ -45,7 +45,7 @@ def rules() -> PeopleTable:
         "Where",
         "Rule",
         "Decided by",
-        "Since, and what was known by then",
+        "Since, and what was changed knowing what",
     )
     return PeopleTable("The claims and their rules", columns, rows)
 

@@ -55,8 +55,9 @@ def why(claim: str, verdict: str, reason: str) -> str:
         ours, backbone, lowest = re.findall(r"(\d+\.\d+) %", reason)[:3]
         held_out, methods = re.findall(r"validation images by (\d+) of (\d+) neighbours", reason)[0]
         return (
-            f"RAF-DB {ours} %, where others report {backbone} % for the backbone alone and {lowest} % for the lowest "
-            f"of {methods} methods (validation images chose the weights of {held_out}); AffectNet cannot be compared"
+            f"RAF-DB {ours} %, where others report {backbone} % for the backbone alone and {lowest} % at "
+            f"the lowest ({methods} results, of which {held_out} is known to have chosen its weights on validation "
+            "images); AffectNet cannot be compared"
         )
     if claim == "C6" and "happy above" in reason:
         leads = re.findall(r"on (\d+ of \d+)", reason)[0]
@@ -67,8 +68,10 @@ def why(claim: str, verdict: str, reason: str) -> str:
             place = f", on a scale model, {of_each(counts)}" if (counts := _seeds_of_each(reason)) else ""
             recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
             itself = f" (recall {recalls} %)" if recalls else ""
-            failed = re.search(r"(\d+) of the trainings with equal shares learned nothing", reason)
-            place += f", of which {failed[1]} with equal shares learned nothing" if failed else ""
+            collapsed = re.search(r"(\d+) of the trainings with equal shares collapsed", reason)
+            others = listed(re.findall(r"(\S+ points over \w+), beyond half", reason))
+            without = f" (without: {others})" if others else ""
+            place += f", of which {collapsed[1]} with equal shares collapsed{without}" if collapsed else ""
             cause = f"with equal shares its lead in recall goes {changes} points{itself}{place}"
         return f"happy leads on {leads} datasets; {cause}"
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
@@ -85,7 +88,7 @@ def why(claim: str, verdict: str, reason: str) -> str:
     ):
         said = [f"{_amount(points)} over {gate} ({points})" for gate, points in gains]
         swapped = re.search(r"shuffled gates cost (.+?) points of accuracy", reason)
-        cost = f"; another picture's gates cost {swapped[1]}" if swapped else ""
+        cost = f"; with another picture's gates it loses {swapped[1]}" if swapped else ""
         return f"in points of accuracy a trained gate gains {listed(said)}{cost}{where}"
     if claim == "C10" and (adds := re.findall(rf"(extractor \d[a-z ]*) adds {_POINTS} in accuracy", reason)):
         said = [f"{name} adds {_amount(points)} ({points})" for name, points in adds]

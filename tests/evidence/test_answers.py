@@ -347,15 +347,25 @@ def test_how_trainings_ended() -> None:
     assert text.endswith("In 1 the last epoch was the best: more epochs might have helped.")
     assert "None of 1 training of at most 15 epochs stopped early" in answers.training({"accuracy": table.tail(1)})
     patient = answers.training({"accuracy": table.tail(1).assign(patience=15)})
-    assert "None of 1 training of at most 15 epochs could stop early: patience lasts as long." in patient
+    assert patient.startswith("1 training ran 15 epochs: early stopping waits for as many, so none could stop.")
 
 
 def test_whether_networks_had_learning_rates_of_their_own() -> None:
     table = pd.DataFrame({"variant": ["backbone", "full", "no_moe", "full"], "learning_rate": [0.012, *[0.006] * 3]})
-    text = answers_on_runs.rates({"accuracy": table.assign(**{k: v for k, v in SETTING.items() if k not in table})})
-    assert text.startswith("The learning rate is 0.012 for the ResNet alone, 0.006 for all others;")
-    one = answers_on_runs.rates({"accuracy": table.assign(learning_rate=0.1)})
-    assert one == "All networks were trained with one learning rate, none with its own best."
+    table = table.assign(**{name: value for name, value in SETTING.items() if name not in table})
+
+    def said(rates: list[float], rows: pd.DataFrame = table) -> str:
+        return answers_on_runs.rates({"accuracy": rows.assign(learning_rate=rates)})
+
+    assert said([0.012, 0.006, 0.006, 0.006]).startswith(
+        "Learning rates: 0.006 for the full network and the network without mixtures; 0.012 for the ResNet alone."
+    )
+    more = pd.concat([table, table.tail(1).assign(variant="no_cnn1")])
+    assert "0.012 for the ResNet alone; 0.006 for all others." in said([0.012, *[0.006] * 4], more)
+    assert said([0.1] * 4) == "Every network was trained with the learning rate 0.1, none with one of its own."
+    assert said([0.1], table.head(1)) == "Trained with the learning rate 0.1."
+    assert said([0.1, 0.1, 0.1, 0.2]) == "Networks were trained with several learning rates each: 0.1 and 0.2."
+    assert answers_on_runs.rates({}) == ""
 
 
 def test_verdicts_are_counted_and_what_follows_names_them() -> None:
@@ -403,7 +413,7 @@ GAPS = ["value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_hol
         ),
         (
             (0.45, 0.5, -0.15, 0.05, 0.4, 0.1, 0.3),
-            "more than half of it is left: the classes' shares are not the reason",
+            "more than half of it is left: the classes' shares, or their numbers, make less than half of it",
         ),
         ((0.25, 0.5, -0.4, -0.1, 0.001, -0.1, 0.1), "whether more or less than half of it is left cannot be told"),
     ],
@@ -430,7 +440,7 @@ def test_what_a_rare_happy_does_is_said_after_what_equal_shares_do() -> None:
     )
 
 
-def test_what_moved_a_lead_and_which_trainings_learned_nothing_is_said_beside_it() -> None:
+def test_what_moved_a_lead_and_which_trainings_collapsed_is_said_beside_it() -> None:
     def row(composition: str, measure: str, before: float, after: float, images: int) -> dict[str, object]:
         values = dict(zip(GAPS, (after, before, after - before - 0.1, after - before + 0.1, 0.01, 0, 0), strict=True))
         start = {"composition": composition, "measure": measure, "seeds": 5, "images": 7178, "dataset": "fer2013"}
@@ -447,8 +457,14 @@ def test_what_moved_a_lead_and_which_trainings_learned_nothing_is_said_beside_it
         "Recall goes of happy from 70.0 to 45.0 % (−25.0 [−35.0, −15.0]; 630 → 350 training images) and of fear from "
         "10.0 to 5.0 % (−5.0 [−15.0, +5.0]; 351 → 352 training images)."
     ) in text
-    assert "1 training with equal shares learned nothing" in text
-    assert "without them the lead would be 45.0 over fear ([+10.0, +20.0] beyond half) points" in text
+    assert text.startswith("With all classes equally frequent in training (5 seeds of each, 7,178 test images)")
+    assert (
+        " Fewer than half of the classes are named by 1 of the trainings with equal shares and 0 of those with the "
+        "dataset's own: they count; without such trainings the lead is 45.0 points over fear ([+10.0, +20.0] beyond "
+        "half of that under the dataset's own shares)."
+    ) in text
+    alone = pd.DataFrame([gap | {"rest_value": math.nan, "rest_half_low": math.nan}])
+    assert answers_on_runs.imbalance({"imbalance": alone}).endswith("0 of those with the dataset's own: they count.")
 
 
 def test_of_too_few_trainings_no_share_of_a_gap_is_said_and_without_any_nothing() -> None:

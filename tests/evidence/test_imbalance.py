@@ -78,19 +78,53 @@ def test_rows_say_how_many_images_trained_a_class(table: pd.DataFrame) -> None:
     assert table.at[("equal", "accuracy"), "training_images"] == 600
 
 
-def test_a_training_that_learned_nothing_counts_and_what_the_others_say_stands_beside_it() -> None:
-    """It names one class for every image: right less often than who always names the commonest."""
+def always(name: str, composition: str = "equal", seed: int = 5) -> FinishedRun:
+    """A training that names one class for every image."""
+    found = run(composition, seed, (0.5,) * 4)
+    answers = np.full((len(LABELS), 4), 0.1)
+    answers[:, NAMES.index(name)] = 0.7
+    found.__dict__["predictions"] = predictions_table([f"i{k}" for k in range(len(LABELS))], LABELS, answers, NAMES)
+    return found
+
+
+@pytest.mark.parametrize(("name", "lead"), [("happy", 1), ("fear", -1), ("sad", 0)])
+def test_a_collapsed_training_counts_and_what_the_others_say_stands_beside_it(name: str, lead: int) -> None:
     sides = study(proportional=(0.3, 0.4, 0.9, 0.6), equal=(0.5, 0.4, 0.9, 0.6))
-    stuck = run("equal", 5, (0.0, 0.0, 0.0, 0.9))
-    table, without = (imbalance_table(runs).set_index(["composition", "measure"]) for runs in ([*sides, stuck], sides))
-    gap, clean = table.loc[("equal", "gap_fear")], without.loc[("equal", "gap_fear")]
-    assert (gap["seeds"], gap["collapsed"], clean["collapsed"]) == (6, 1, 0)
-    assert gap["value"] == pytest.approx(clean["value"] * 5 / 6)  # its own lead is 0
-    assert gap["rest_value"] == pytest.approx(clean["value"])
+    found, clean = (
+        imbalance_table(runs).set_index(["composition", "measure"]) for runs in ([*sides, always(name)], sides)
+    )
+    gap, without = found.loc[("equal", "gap_fear")], clean.loc[("equal", "gap_fear")]
+    assert (gap["seeds"], gap["collapsed"], without["collapsed"]) == (6, 1, 0)
+    assert gap["value"] == pytest.approx((5 * without["value"] + lead) / 6)
+    assert gap["rest_value"] == pytest.approx(without["value"])
     ends = gap[["rest_half_low", "rest_half_high"]].to_numpy(float)
-    assert ends == pytest.approx(clean[["half_low", "half_high"]].to_numpy(float), abs=0.01)
-    assert math.isnan(clean["rest_value"])
-    assert table.at[("proportional", "accuracy"), "collapsed"] == 0
+    assert ends == pytest.approx(without[["half_low", "half_high"]].to_numpy(float), abs=0.01)
+    assert math.isnan(without["rest_value"])
+    assert found.at[("proportional", "accuracy"), "collapsed"] == 0
+
+
+def test_a_collapsed_training_under_the_datasets_own_shares_is_set_apart_too() -> None:
+    sides = study(proportional=(0.3, 0.4, 0.9, 0.6), equal=(0.5, 0.4, 0.9, 0.6))
+    collapsed = always("happy", "proportional")
+    found, clean = (
+        imbalance_table(runs).set_index(["composition", "measure"]) for runs in ([*sides, collapsed], sides)
+    )
+    gap, without = found.loc[("equal", "gap_fear")], clean.loc[("equal", "gap_fear")]
+    assert (gap["collapsed"], found.at[("proportional", "gap_fear"), "collapsed"]) == (0, 1)
+    assert gap["half_low"] < without["half_low"]  # the lead to compare with is larger by it
+    assert gap["rest_half_low"] == pytest.approx(without["half_low"], abs=0.01)
+
+
+def test_where_all_of_a_side_collapsed_nothing_is_left_and_of_two_there_is_no_interval() -> None:
+    own = [run("proportional", seed, (0.3, 0.4, 0.9, 0.6)) for seed in range(3)]
+    ones = [always("sad", seed=seed) for seed in range(3)]
+    gap = imbalance_table([*own, *ones]).set_index(["composition", "measure"]).loc[("equal", "gap_fear")]
+    assert gap["collapsed"] == 3
+    assert gap[["rest_value", "rest_half_low", "rest_half_high"]].isna().all()
+    two = [run("equal", seed, (0.5, 0.4, 0.9, 0.6)) for seed in range(2)]
+    gap = imbalance_table([*own, *two, always("sad")]).set_index(["composition", "measure"]).loc[("equal", "gap_fear")]
+    assert np.isfinite(gap["rest_value"])
+    assert gap[["rest_half_low", "rest_half_high"]].isna().all()
 
 
 def test_below_three_seeds_there_is_no_interval_and_one_composition_is_no_comparison() -> None:

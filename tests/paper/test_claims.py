@@ -1,5 +1,7 @@
 """Each rule decides made-up tables as its sentence says, and never crashes or invents on what is missing."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -273,8 +275,11 @@ def test_trainings_on_other_shares_of_the_classes_decide_the_cause_and_no_publis
     stuck = uneven.assign(collapsed=1, rest_value=0.3, rest_half_low=0.05, rest_half_high=0.1)
     found = verdict("C6", imbalance=stuck, accuracy=mixed)
     assert found[0] == SUPPORTED  # judged by all trainings
-    assert "1 of the trainings with equal shares learned nothing, without which" in found[1]
-    assert "30.0 points over fear, [5.0, 10.0] beyond half and 30.0 points over disgust" in found[1]
+    assert "1 of the trainings with equal shares collapsed, without which (the rule asks for all) the lead" in found[1]
+    assert "30.0 points over fear, beyond half of the former [5.0, 10.0] and 30.0 points over disgust" in found[1]
+    none_left = stuck.assign(rest_value=math.nan, rest_half_low=math.nan, rest_half_high=math.nan)
+    found = verdict("C6", imbalance=none_left, accuracy=mixed)
+    assert "1 of the trainings with equal shares collapsed (recall happy/fear/disgust" in found[1]
     assert "network was trained" not in verdict("C4", accuracy=mixed)[1]
 
 

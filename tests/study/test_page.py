@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from fermoe.cli import main
 from fermoe.errors import UserError
 from fermoe.files import results_dir
+from fermoe.paper.part_rules import UNTRAINED_GATES
 from fermoe.paper.rules import PAPER_SETTINGS
 from fermoe.study import tables_for_people, verdicts
 from fermoe.study.page import (
@@ -317,13 +318,14 @@ def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
     )
     gates = (
         f"{scale}gates tell more by 0.1 (on the fusion); shuffled gates cost +0.5 [0.1, 1.0] (on the fusion) points of "
-        "accuracy; beside a frozen one the trained gate gains −1.5 [−3.0, 0.2] in accuracy, −1.2 [−2.0, −0.2] in "
-        "macro-F1; beside routing by a hash of the picture the trained gate gains +0.1 [−2.7, 2.8] in accuracy"
+        f"accuracy; beside {UNTRAINED_GATES['frozen_gate']} the trained gate gains −1.5 [−3.0, 0.2] in accuracy, −1.2 "
+        f"[−2.0, −0.2] in macro-F1; beside {UNTRAINED_GATES['hash_gate']} the trained gate gains +0.1 [−2.7, 2.8] in "
+        "accuracy"
     )
     assert verdicts.why("C9", "contradicted", gates) == (
-        "in points of accuracy a trained gate gains less than half a point over a frozen one (−1.5 [−3.0, 0.2]) and "
-        "nothing that can be told over routing by a hash of the picture (+0.1 [−2.7, 2.8]); another picture's gates "
-        "cost +0.5 [0.1, 1.0] (on the fusion), on a scale model"
+        "in points of accuracy a trained gate gains less than half a point over a frozen gate that chooses by the "
+        "picture too (−1.5 [−3.0, 0.2]) and nothing that can be told over routing by a hash of the picture (+0.1 "
+        "[−2.7, 2.8]); with another picture's gates it loses +0.5 [0.1, 1.0] (on the fusion), on a scale model"
     )
     shares = (
         "happy above fear and disgust on 4 of 4 datasets; with equal shares the gap of happy goes to fear 65.2 → 46.5 "
@@ -334,6 +336,15 @@ def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
         "happy leads on 4 of 4 datasets; with equal shares its lead in recall goes over fear 65.2 → 46.5 (change "
         "[−39.6, 2.2]) and over disgust 77.4 → 16.8 (change [−76.1, −45.0]) points (recall of happy 77.4 → 52.0 and "
         "of fear 12.2 → 5.5 %), on a scale model, 5 seeds of each"
+    )
+    lost = (
+        f"{shares}; 2 of the trainings with equal shares collapsed, without which (the rule asks for all) the lead goes "
+        "to 50.7 points over fear, beyond half of the former [8.0, 29.2] and 17.5 points over disgust, beyond half of the "
+        "former [−30.0, −12.0]"
+    )
+    assert verdicts.why("C6", "inconclusive", lost).endswith(
+        "5 seeds of each, of which 2 with equal shares collapsed (without: 50.7 points over fear and 17.5 points over "
+        "disgust)"
     )
 
 
