@@ -213,7 +213,8 @@ def _cause(tables: Tables) -> tuple[list[str], str, str]:
         before, after = 100 * row.baseline_value, 100 * row.value
         texts.append(
             f"to {row.measure.removeprefix('gap_')} {before:.1f} → {after:.1f} points, "
-            f"change {interval_text(row.crossed_low, row.crossed_high, digits=1)}"
+            f"change {interval_text(row.crossed_low, row.crossed_high, digits=1)}, beyond half of it "
+            f"{interval_text(row.half_low, row.half_high, digits=1)}"
         )
     model = shortfall(tables, str(rows["dataset"].iloc[0]), "", run_names(rows["runs"]))
     here = table[table["dataset"].isin(rows["dataset"])]
@@ -226,6 +227,8 @@ def _cause(tables: Tables) -> tuple[list[str], str, str]:
         for before, after in equal.loc[equal.index == f"recall_{label}", ["baseline_value", "value"]].to_numpy(float)
     ]
     said += f"; recall {', '.join(recalls)}" if recalls else ""
+    left = rows.loc[[verdict == CONTRADICTED for verdict in verdicts], "measure"].str.removeprefix("gap_")
+    said += f"; more than half is left over {' and '.join(left)}" if len(left) else ""
     if "collapsed" in rows and rows["collapsed"].max() > 0:
         rest = [
             f"{100 * row.rest_value:.1f} points over {row.measure.removeprefix('gap_')}, beyond half of the former "

@@ -261,6 +261,8 @@ def test_equal_shares_decide_whether_imbalance_is_the_reason(fear, disgust, half
     assert verdict("C6", imbalance=table)[0] == expected
     assert scope("C6", imbalance=table) == SCALE_MODEL
     assert "with equal shares the gap of happy goes to fear 40.0 →" in verdict("C6", imbalance=table)[1]
+    left = "more than half is left over fear and disgust" in verdict("C6", imbalance=table)[1]
+    assert left == (expected == CONTRADICTED)
     drawn = shares(fear, disgust, half, dataset="synthetic")
     assert (verdict("C6", imbalance=drawn)[0], scope("C6", imbalance=drawn)) == (INCONCLUSIVE, PUBLISHED_FIGURES)
 
