@@ -336,7 +336,8 @@ def test_a_reason_in_ten_words_says_how_far_what_was_seen_goes() -> None:
     said = (
         "happy leads on 4 of 4 datasets; with equal shares its lead in recall goes over fear 65.2 → 46.5 (change "
         "[−39.6, 2.2], beyond half of it [−7.0, 34.8]) and over disgust 77.4 → 16.8 (change [−76.1, −45.0], beyond "
-        "half of it [−40.1, −3.7]) points (recall of happy 77.4 → 52.0 and of fear 12.2 → 5.5 %), on a scale model, 5 seeds of each"
+        "half of it [−40.1, −3.7]) points (recall of happy 77.4 → 52.0 and of fear 12.2 → 5.5 %), on a scale model, 5 "
+        "seeds of each"
     )
     assert verdicts.why("C6", "inconclusive", f"{shares} (recall)") == said
     assert verdicts.why("C6", "contradicted", f"{shares}; more than half is left over fear (recall)") == said.replace(
