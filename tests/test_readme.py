@@ -11,6 +11,7 @@ import pytest
 from fermoe.evidence import answers
 from fermoe.evidence.findings import Finding, comparison, findings
 from fermoe.files import results_dir
+from fermoe.network.cost import variant_cost
 from fermoe.paper.part_rules import UNTRAINED_GATES
 from fermoe.plots import style
 from fermoe.study.tables import read_tables
@@ -69,11 +70,27 @@ def test_the_answer_of_readme_is_the_tables(study: str, variant: str) -> None:
             assert f"{finding.images:,} test images" in FIRST_SCREEN
 
 
-@pytest.mark.parametrize("study", [PAPER64, TEN])
-def test_what_readme_says_the_resnet_reaches_is_the_mean_of_its_trainings(study: str) -> None:
+@pytest.mark.parametrize(("study", "said"), [(PAPER64, "reaches {} of accuracy within three"), (TEN, "within six {})")])
+def test_what_readme_says_the_resnet_reaches_is_the_mean_of_its_trainings(study: str, said: str) -> None:
     table = pd.read_csv(results_dir() / study / "tables" / "accuracy.csv")
     plain = table[(table["variant"] == "backbone") & (table["split"] == "test") & (table["pipeline"] == "imagenet")]
-    assert f"at {100 * plain['accuracy'].mean():.1f} %" in " ".join(FIRST_SCREEN.split())
+    assert said.format(f"{100 * plain['accuracy'].mean():.1f} %") in " ".join(FIRST_SCREEN.split())
+
+
+def test_what_readme_says_of_the_largest_networks_validation_loss_is_their_last_epochs() -> None:
+    curves = pd.read_csv(results_dir() / PAPER64 / "tables" / "curves.csv")
+    last = curves[curves["epoch"] == curves["epoch"].max()].sort_values("seed").set_index("variant")["val_loss"]
+    first, second, third = last["backbone"]
+    full = f"{last['full'].min():.1f} to {last['full'].max():.1f}"
+    said = f"is {first:.1f}, {second:.1f} and {third:.1f} in its three seeds, the hybrid's {full}."
+    assert said in " ".join(FIRST_SCREEN.split())
+
+
+def test_what_readme_says_of_equal_operations_names_the_parameters_too() -> None:
+    full, wide = (variant_cost("miniature", variant) for variant in ("full", "backbone_x2"))
+    assert wide.mmac / full.mmac == pytest.approx(1, abs=0.1)
+    said = f"A ResNet of equal operations, with {wide.parameters / full.parameters:.1f} times the parameters"
+    assert said in " ".join(FIRST_SCREEN.split())
 
 
 def test_what_readme_says_of_augmentation_is_the_table() -> None:
