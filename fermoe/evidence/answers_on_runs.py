@@ -167,24 +167,22 @@ def rates(tables: Tables) -> str:
     rows = rows_of(tables, "accuracy", "variant", "learning_rate")
     of = {rate: sorted(set(group["variant"])) for rate, group in rows.groupby("learning_rate")}
     networks = rows["variant"].nunique()
+    if not of:
+        return ""
     if len(of) == 1:
-        (rate,) = of
-        one = f"the learning rate {rate:g}"
-        return (
-            f"Every network was trained with {one}, none with one of its own."
-            if networks > 1
-            else f"Trained with {one}."
-        )
+        one = f"the learning rate {next(iter(of)):g}"
+        every = f"Every network was trained with {one}, none with one of its own."
+        return every if networks > 1 else f"Trained with {one}."
     if sum(map(len, of.values())) > networks:
         return f"Networks were trained with several learning rates each: {listed([f'{rate:g}' for rate in of])}."
-    usual = max(of, key=lambda rate: len(of[rate])) if of else None
+    usual = max(of, key=lambda rate: len(of[rate]))
     own = [
         f"{rate:g} for {listed([network(name) for name in names])}"
         for rate, names in of.items()
         if rate != usual or len(names) < 3
     ]
-    others = [f"{usual:g} for all others"] if len(of.get(usual, [])) > 2 else []
-    return f"Learning rates: {'; '.join([*own, *others])}. The study file says how they were chosen." if of else ""
+    others = [f"{usual:g} for all others"] if len(of[usual]) > 2 else []
+    return f"Learning rates: {'; '.join([*own, *others])}. The study file says how they were chosen."
 
 
 def _last_epoch(tables: Tables) -> str:

@@ -113,8 +113,8 @@ def _collapsed(run: FinishedRun) -> bool:
     return 2 * int((shares >= NAMED).sum()) < len(class_names(run.predictions))
 
 
-def _only(drawn: seeds.Drawn, kept: Sequence[bool]) -> seeds.Drawn:
-    return seeds.Drawn(drawn.values[list(kept)], drawn.replicates[:, list(kept)])
+def _only(drawn: seeds.Drawn, kept: list[bool]) -> seeds.Drawn:
+    return seeds.Drawn(drawn.values[kept], drawn.replicates[:, kept])
 
 
 def _drawn(resampler: Resampler, runs: Sequence[FinishedRun], measure: str) -> seeds.Drawn:

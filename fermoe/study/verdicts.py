@@ -61,23 +61,7 @@ def why(claim: str, verdict: str, reason: str) -> str:
         )
     if claim == "C6" and "happy above" in reason:
         leads = re.findall(r"on (\d+ of \d+)", reason)[0]
-        gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\]), beyond half of it (\[[^\]]+\])", reason)
-        cause = "the cause was not tested here"
-        if gaps:
-            changes = listed(
-                [f"over {name} {gap} (change {moved}, beyond half of it {half})" for name, gap, moved, half in gaps]
-            )
-            left = re.search(r"more than half is left over (\w+(?: and \w+)?)", reason)
-            place = f", on a scale model, {of_each(counts)}" if (counts := _seeds_of_each(reason)) else ""
-            recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
-            itself = f" (recall {recalls} %)" if recalls else ""
-            collapsed = re.search(r"(\d+) of the trainings with equal shares collapsed", reason)
-            others = listed(re.findall(r"(\S+ points over \w+), beyond half", reason))
-            without = f" (without: {others})" if others else ""
-            place += f", of which {collapsed[1]} with equal shares collapsed{without}" if collapsed else ""
-            more = f"more than half of it is left over {left[1]}: " if left else ""
-            cause = f"{more}with equal shares its lead in recall goes {changes} points{itself}{place}"
-        return f"happy leads on {leads} datasets; {cause}"
+        return f"happy leads on {leads} datasets; {_cause(reason)}"
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
     if where and (counts := _seeds_of_each(reason)):
         where += f", {of_each(counts)}"
@@ -107,6 +91,26 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if _MECHANISM in reason:
         return _mechanism(reason).removeprefix("; ")
     return re.split(r"[;:] | \(", reason)[0]
+
+
+def _cause(reason: str) -> str:
+    """What C6's reason says of trainings with equal shares of the classes."""
+    gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\]), beyond half of it (\[[^\]]+\])", reason)
+    if not gaps:
+        return "the cause was not tested here"
+    changes = listed(
+        [f"over {name} {gap} (change {moved}, beyond half of it {half})" for name, gap, moved, half in gaps]
+    )
+    left = re.search(r"more than half is left over (\w+(?: and \w+)?)", reason)
+    more = f"more than half of it is left over {left[1]}: " if left else ""
+    recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
+    itself = f" (recall {recalls} %)" if recalls else ""
+    place = f", on a scale model, {of_each(counts)}" if (counts := _seeds_of_each(reason)) else ""
+    if collapsed := re.search(r"(\d+) of the trainings with equal shares collapsed", reason):
+        others = listed(re.findall(r"(\S+ points over \w+), beyond half", reason))
+        without = f" (without: {others})" if others else ""
+        place += f", of which {collapsed[1]} with equal shares collapsed{without}"
+    return f"{more}with equal shares its lead in recall goes {changes} points{itself}{place}"
 
 
 def _seeds_of_each(reason: str) -> list[int]:
