@@ -217,6 +217,8 @@ def metric_intervals(
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Probabilities (N, C) of the same logits divided by `temperature`: p^(1/T), renormalised (Guo et al. 2017)."""
-    scaled = np.log(np.maximum(np.asarray(probabilities, dtype=float), 1e-6)) / temperature  # files round to 0
+    scaled = (
+        np.log(np.maximum(np.asarray(probabilities, dtype=float), 1e-6)) / temperature
+    )  # below, a rounded file says little
     weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)

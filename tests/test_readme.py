@@ -11,6 +11,7 @@ import pytest
 from fermoe.evidence import answers
 from fermoe.evidence.findings import Finding, comparison, findings
 from fermoe.files import results_dir
+from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_cost
 from fermoe.paper.part_rules import UNTRAINED_GATES
 from fermoe.plots import style
@@ -64,6 +65,7 @@ def stands_in(found: Finding, text: str) -> bool:
 )
 def test_the_answer_of_readme_is_the_tables(study: str, variant: str) -> None:
     found = findings(comparison(read_tables(results_dir() / study), "variant", "full", variant), -1)
+    assert set(found) == {*MEASURES}
     for measure, finding in found.items():
         if measure == "accuracy" or (variant == "backbone" and study != PRECISION):
             assert stands_in(finding, FIRST_SCREEN), (measure, finding.text())

@@ -22,7 +22,7 @@ from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
 from fermoe.network.variants import VARIANTS
 from fermoe.training.config import follows_protocol, own_normalisation
-from fermoe.training.runs import FinishedRun, largest_setting
+from fermoe.training.runs import FinishedRun, at_one_rate, largest_setting
 
 COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
@@ -61,7 +61,7 @@ def ablation_table(runs: Sequence[FinishedRun], resampler: Resampler | None = No
     and the difference that would be found with 80 % (`detectable`). `p_holm` and `p_crossed_holm` correct over
     all rows of one measure; recalls count as one.
     """
-    resampler, rows = resampler or Resampler(), []
+    resampler, rows, runs = resampler or Resampler(), [], at_one_rate(runs)
     trained_on = _twins_of_protocols(runs)
     for contrast in BASELINES:
         held = [axis for axis in AXES if axis != contrast and axis not in FOLLOWING.get(contrast, ())]

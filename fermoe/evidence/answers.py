@@ -24,6 +24,7 @@ from fermoe.evidence.findings import (
     findings,
     full_network,
     grouped,
+    in_one_setting,
     lead,
     listed,
     network,
@@ -34,7 +35,7 @@ from fermoe.evidence.findings import (
 )
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MIXTURES
-from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables
+from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables, of_each
 
 PARTS = {
     "no_moe": ("the mixtures of experts", "dense layers in their place"),
@@ -184,7 +185,7 @@ _SWAPPED = {
     Outcome.SIGN_WORSE: "shows a sign, no proof, of a gain",
     Outcome.WORSE: "gains accuracy",
     Outcome.SAME: "changes accuracy by less than a point",
-    Outcome.OPEN: "has no effect that can be told",
+    Outcome.OPEN: "costs nothing that can be told",
     Outcome.FEW: "was tried in too few trainings to judge",
 }
 
@@ -195,9 +196,8 @@ def experts(tables: Tables) -> str:
     full = full_network(table)
     if full.empty:
         return "Not asked: the study has no measures of the full network's experts."
-    setting, informed, dropped = full.iloc[0], {}, {}
-    untrained = table[(table["variant"] == "frozen_gate") & (table["protocol"] == setting["protocol"])]
-    untrained = untrained[untrained["pipeline"] == setting["pipeline"]]
+    informed, dropped = {}, {}
+    untrained = in_one_setting(table, "frozen_gate", only=True)
     for mixture, name in MIXTURES.items():
         information, null, drop = (
             rows.loc[(rows["mixture"] == mixture) & (rows["measure"] == measure), "value"].dropna()
@@ -218,7 +218,7 @@ def experts(tables: Tables) -> str:
         needed = f"{seeds.MIN_SEEDS} seeds of an untrained gate"
         said = f"Whether experts are chosen by content cannot be told without {needed}."
     if costs:
-        said += f" Giving an image another image's gates {grouped(costs, _SWAPPED)}."
+        said += f" Giving an image another image's gates {grouped(costs, _SWAPPED)}; positive is a loss."
     dead = full.loc[(full["measure"] == "dead_experts") & full["mixture"].isin([*MIXTURES]), "value"]
     if len(dead):
         idle, seen = counted(int(dead.sum()), "expert"), counted(full["seed"].nunique(), "seed")
@@ -293,16 +293,19 @@ def robustness(tables: Tables) -> str:
         outcomes = {finding.outcome for finding in of.values()}
         agreed = outcomes.pop() if len(outcomes) == 1 else Outcome.OPEN
         shown = of.get("absolute", next(iter(of.values())))
-        found.append((agreed, f"{network(str(variant))} ({shown.text()})"))
+        share = f"; {of['corrected'].text()} %" if "corrected" in of else "; one of its trainings is at chance level"
+        agreed = agreed if "corrected" in of else Outcome.OPEN
+        found.append((agreed, f"{network(str(variant))} ({shown.text()}{share})"))
         missed += [shown.detectable] if shown.outcome is Outcome.OPEN else []
     if not found:
         return "Not asked: the study compares no variant with the full network under occlusion and light."
     words = _LOSES | {Outcome.SIGN_BETTER: _LOSES[Outcome.OPEN], Outcome.SIGN_WORSE: _LOSES[Outcome.OPEN]}
-    images = int(table["images"].iloc[0])
+    images, each = int(table["images"].iloc[0]), of_each(table["seeds"])
     more = f" Differences under {100 * max(missed):.1f} points may have been missed." if missed else ""
     return (
-        f"The full network under occlusion and changed light ({images:,} test images): {grouped(found, words)}, in "
-        f"points of accuracy that the other loses more.{more}"
+        f"The full network under occlusion and changed light ({each}, {images:,} test images): "
+        f"{grouped(found, words)}: what the other loses more, in points of accuracy and in % of what it has above "
+        f"chance.{more}"
     )
 
 

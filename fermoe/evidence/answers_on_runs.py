@@ -12,6 +12,7 @@ from fermoe.evidence import curves
 from fermoe.evidence.findings import (
     Finding,
     Outcome,
+    by_composition,
     by_measures,
     counted,
     dataset_title,
@@ -201,7 +202,7 @@ def _last_epoch(tables: Tables) -> str:
 def imbalance(tables: Tables) -> str:
     """Does happy lead because it is more frequent? Nothing where no training set had other shares of the classes."""
     numbers = ("value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_holm", "half_low", "half_high")
-    table = rows_of(tables, "imbalance", "measure", "seeds", "images", *numbers)
+    table = by_composition(tables, "measure", "seeds", "images", *numbers)
     gaps = table[table["measure"].str.startswith("gap_").astype(bool)]
     equal, rare = (gaps[gaps["composition"] == name] for name in ("equal", "rare_happy"))
     if equal.empty:
@@ -290,5 +291,9 @@ def beside(tables: Tables) -> str:
     for other, rows in table[table["test_images"] == "all"].groupby("other", sort=True):
         # findings() reads comparisons of two networks; here the network's advantage is minus the other's.
         found = findings(rows, -1)
-        sentences.append(f"Beside {other} the full network is {by_measures(found)}.")
+        one = next(iter(found.values()))
+        sentences.append(
+            f"Beside {other} the full network ({counted(one.seeds, 'seed')}, {one.images:,} test images) is "
+            f"{by_measures(found)}."
+        )
     return " ".join(sentences)

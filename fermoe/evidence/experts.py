@@ -23,7 +23,7 @@ from fermoe.files import reading_arrays
 from fermoe.seeds import mean_over_seeds, welch
 from fermoe.training.inference import open_runs
 from fermoe.training.predictions import class_names, gates_of
-from fermoe.training.runs import EPOCHS, KEY, SETTING, FinishedRun, StudyResults
+from fermoe.training.runs import EPOCHS, KEY, SETTING, FinishedRun, StudyResults, at_one_rate
 
 NOTEBOOK = "07_expert_utilization"
 COLUMNS = (*KEY, "mixture", "measure", "expert", "value", "ci_low", "ci_high", "p_value", "images", "run")
@@ -44,7 +44,8 @@ def gated_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     Raises:
         UserError: there is none.
     """
-    found = [run for run in runs if run.config.tested_as_usual and not run.is_control and gates_of(run.predictions)]
+    faces = [run for run in runs if run.config.tested_as_usual and not run.is_control]
+    found = [run for run in at_one_rate(faces) if gates_of(run.predictions)]
     if not found:
         raise UserError("no finished run has a gate", fix="train the variant full: fermoe study quick")
     return sorted(

@@ -19,7 +19,7 @@ from fermoe.data.transforms import pipeline_parts
 from fermoe.network.variants import VARIANTS
 from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MEASURES
-from fermoe.paper.verdicts import Tables
+from fermoe.paper.verdicts import PAPER_CROP, Tables
 from fermoe.stats import holm
 
 AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
@@ -183,6 +183,23 @@ def rows_of(tables: Tables, name: str, *columns: str) -> pd.DataFrame:
     return table.assign(**{axis: "" for axis in AXES if axis not in table}).fillna(dict.fromkeys(AXES, ""))
 
 
+def by_composition(tables: Tables, *columns: str) -> pd.DataFrame:
+    """The rows of imbalance.csv about the full network in one setting.
+
+    The one that C6 is judged by, if it is there: audited, the paper's crop, float32, of these one without augmentation.
+    """
+    table = rows_of(tables, "imbalance", "composition", *columns)
+    table = table[table["variant"].isin(["full", ""]) & ~table["crop"].isin(CONTROLS)]
+    setting = [axis for axis in AXES if axis not in ("variant", "composition")]
+
+    def usual(rows: pd.DataFrame) -> tuple[bool, ...]:
+        one = rows.iloc[0]
+        judged = (one["protocol"] == "audited", one["crop"] == PAPER_CROP, one["precision"] in ("", "float32"))
+        return *judged, is_plain(one["pipeline"])
+
+    return max((rows for _, rows in table.groupby(setting, sort=True)), key=usual, default=table)
+
+
 def is_plain(pipeline: str) -> bool:
     """Whether the pipeline augments nothing."""
     return pipeline_parts(str(pipeline))[1] == "none"
@@ -220,12 +237,17 @@ def full_network(table: pd.DataFrame) -> pd.DataFrame:
     return max(groups.values(), key=_rank) if groups else rows
 
 
-def in_one_setting(table: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """A variant's rows of a table about single runs, in the setting of `full_network` where it has that."""
+def in_one_setting(table: pd.DataFrame, variant: str, only: bool = False) -> pd.DataFrame:
+    """A variant's rows of a table about single runs, in the setting of `full_network` where it has that.
+
+    Else in its own most usual one; with `only`, none.
+    """
     groups, rows = _settings(table, variant)
     full = full_network(table)
     if len(full) and (same := tuple(full.iloc[0][list(_SETTING)])) in groups:
         return groups[same]
+    if only:
+        return rows.iloc[:0]
     return max(groups.values(), key=_rank) if groups else rows
 
 

@@ -52,6 +52,7 @@ from fermoe.evidence.table import Table
 from fermoe.network.model import ExpressNetMoE
 from fermoe.network.variants import VARIANTS
 from fermoe.stats import mean_interval
+from fermoe.training.feed import spread
 from fermoe.training.inference import TrainedRun, open_run, open_runs
 from fermoe.training.runs import KEY, SETTING, FinishedRun, StudyResults, main_setting
 
@@ -192,7 +193,7 @@ def explain_run(
         Evidence(names, layer, cell, pictures.shape[-1], labels, predicted, boxes)
         for layer, cell in zip([*last, *fine], cells, strict=True)
     ]
-    checked, used = _spread(len(rows), CHECKED), _spread(len(rows), removals)
+    checked, used = (spread(np.arange(len(rows)), count) for count in (CHECKED, removals))
     some_maps = [item.maps[checked] for item in found[: len(last)]]
     some = (pictures[torch.from_numpy(checked)], last, some_maps, predicted[checked])
     redrawn = random_weights_correlations(trained, *some, draws, seed)
@@ -206,15 +207,10 @@ def explain_run(
             return dataclasses.replace(result, kept=rows[result.kept])
 
         mean_colour = removed(used, layer, found[i].maps)
-        imputed = removed(_spread(len(rows), min(removals, IMPUTED)), layer, found[i].maps, impute)
+        imputed = removed(spread(np.arange(len(rows)), min(removals, IMPUTED)), layer, found[i].maps, impute)
         checks = {"removal": mean_colour, "imputed": imputed, "redrawn": redrawn[i], "cascade": cascade[i]}
         found[i] = dataclasses.replace(found[i], **checks)
     return sorted(found, key=lambda item: (BRANCHES.index(item.layer.branch), item.layer.side))
-
-
-def _spread(count: int, wanted: int) -> NDArray[np.int64]:
-    """At most `wanted` of `count` positions, evenly spread."""
-    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int)
 
 
 def _generator(seed: int, *names: str) -> np.random.Generator:
@@ -367,7 +363,7 @@ def _correlations(item: Evidence, seed: int, resamples: int) -> Iterator[dict[st
     if item.redrawn is not None:
         value, low, high = mean_interval(item.redrawn[np.isfinite(item.redrawn)])
         row = {"measure": "random_weights_correlation", "value": value, "ci_low": low, "ci_high": high}
-        checked = item.maps[_spread(len(item.maps), CHECKED)]
+        checked = spread(item.maps, CHECKED)
         yield {**row, "images": int((~is_empty(checked)).sum())}
         for step, (part, value) in enumerate(
             zip(CASCADE, () if item.cascade is None else item.cascade, strict=False), start=1

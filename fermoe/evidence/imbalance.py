@@ -20,7 +20,7 @@ from fermoe.evidence.measures import Resampler, same_images
 from fermoe.evidence.table import Table
 from fermoe.metrics import MEASURES
 from fermoe.training.predictions import class_names
-from fermoe.training.runs import SETTING, FinishedRun
+from fermoe.training.runs import SETTING, FinishedRun, at_one_rate
 
 BASELINE = "proportional"
 FREQUENT, RARE = "happy", ("fear", "disgust")
@@ -52,7 +52,7 @@ def imbalance_table(runs: Sequence[FinishedRun], resampler: Resampler | None = N
     """
     resampler = resampler or Resampler()
     groups: dict[tuple[Any, ...], dict[str, list[FinishedRun]]] = {}
-    for run in runs:
+    for run in at_one_rate(runs):
         if run.config.composition in SMALL:
             setting = tuple(run.key[name] for name in SETTING if name != "composition")
             groups.setdefault(setting, {}).setdefault(run.config.composition, []).append(run)

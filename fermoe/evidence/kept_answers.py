@@ -1,19 +1,19 @@
 """A network's answers under perturbations, kept on disk condition by condition.
 
 A measurement that was killed goes on where it stopped, and a second study with the same network and images asks
-nothing again. The file's name holds everything an answer depends on.
+nothing again. The file's name holds what an answer depends on: the weights, the images and the code that makes and
+changes them. Of the network's own code it holds nothing; the golden values say when that computes something else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fermoe.data import perturbations, transforms
+from fermoe.data.recipe import modules_of, recipe
 from fermoe.errors import UserError
 from fermoe.files import cache_dir, digest, reading_arrays, write_arrays
 from fermoe.training.inference import TrainedRun
@@ -23,8 +23,10 @@ class KeptAnswers:
     """The class that one network gives each of the test images `rows`, by condition: (images,) each."""
 
     def __init__(self, run: TrainedRun, rows: NDArray[np.int64], seed: int):
+        dataset = run.data.dataset
         identity = [
-            _weights_of(run), run.config.parameters(), run.data.dataset.fingerprint, rows.tolist(), seed, _sources()
+            _weights_of(run), run.config.parameters(), dataset.fingerprint, dataset.times, rows.tolist(), seed,
+            recipe("arrays", "faces", "perturbations", "transforms", *modules_of(dataset.drawn)),
         ]  # fmt: skip
         self.path: Path = cache_dir() / "answers" / f"{run.config.variant}-{digest(identity, 24)}.npz"
         self.known: dict[str, NDArray[np.uint8]] = {}
@@ -51,9 +53,3 @@ def _weights_of(run: TrainedRun) -> str:
         content.update(name.encode())
         content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return content.hexdigest()
-
-
-def _sources() -> str:
-    """The code that makes what a network sees of a picture."""
-    text = "".join(inspect.getsource(module) for module in (perturbations, transforms))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -7,6 +7,7 @@ for all runs that were tested on the same images, so that any two of them are co
 from __future__ import annotations
 
 import functools
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ class Resampler:
                 jackknife = one_less[1] - one_less[0]
                 bounds = [*stats.bca_of_replicates(difference, replicates, jackknife, np.ones(len(jackknife)))]
                 beyond = np.abs(swapped[:, at]) >= abs(difference) - 1e-12
-                p_images = float((1 + beyond.sum()) / (1 + self.resamples))
+                known = math.isfinite(difference)  # a class without test images has no recall
+                p_images = float((1 + beyond.sum()) / (1 + self.resamples)) if known else math.nan
             yield Difference(
                 measure,
                 before,

@@ -44,11 +44,11 @@ def augmentation(found: Sequence[Mapping[str, Finding]]) -> str:
 
 
 def leaks(found: Mapping[str, Finding]) -> str:
-    """11: what leaked test images add, by network and setting: the least and the most of the means."""
+    """11: what is higher with leaked test images, by network and setting: the least and the most of the means."""
     values = [one.value for one in found.values()]
     clear = sum(one.outcome is Outcome.BETTER for one in found.values())
     many = counted(len(found), "network and setting", "networks and settings")
-    return f"Identical twins add {span(values)} points to accuracy, clearly so in {clear} of {many}"
+    return f"With identical twins counted accuracy changes by {span(values)} points, clearly so in {clear} of {many}"
 
 
 def selection(found: Sequence[Finding]) -> str:

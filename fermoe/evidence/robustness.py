@@ -7,6 +7,7 @@ table follows from those (`robustness_table`).
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from fermoe.data.arrays import pixels
 from fermoe.data.datasets import load_dataset
 from fermoe.data.perturbations import PERTURBATIONS, SEVERITIES, Boxes, perturb, usual_boxes
 from fermoe.data.transforms import as_images
+from fermoe.errors import UserError
 from fermoe.evidence.kept_answers import KeptAnswers
 from fermoe.evidence.maps import boxes_in_crop
 from fermoe.evidence.table import Table
@@ -74,6 +76,19 @@ def runs_to_compare(runs: Sequence[FinishedRun], protocol: str) -> list[Finished
     """The runs of `main_setting` in which the network is whole or lacks a part; [] if there are none."""
     compared = variants("whole", "part")
     return main_setting([run for run in runs if run.config.variant in compared], protocol)
+
+
+def of_groups(groups: str) -> list[str]:
+    """The perturbations of the groups that are named, separated by spaces; all where none is.
+
+    Raises:
+        UserError: there is no such group.
+    """
+    known = dict.fromkeys(one.group for one in PERTURBATIONS.values())
+    if unknown := set(groups.split()) - known.keys():
+        what = f"there is no group of perturbations '{min(unknown)}'"
+        raise UserError(what, fix=f"choose among {', '.join(known)}")
+    return [name for name, one in PERTURBATIONS.items() if not groups.split() or one.group in groups.split()]
 
 
 def measure(
@@ -283,11 +298,12 @@ def regrouped(
 
 def _groupings(size: int, seed: int) -> list[frozenset[int]]:
     """Ways to deal 2 · size things into two groups, by the group of the first one; the first is 0 … size − 1."""
-    halves = [frozenset((0, *rest)) for rest in itertools.combinations(range(1, 2 * size), size - 1)]
-    if len(halves) <= 1 + REGROUPINGS:
-        return halves
-    drawn = np.random.default_rng(seed).choice(len(halves) - 1, REGROUPINGS, replace=False)
-    return [halves[0], *(halves[1 + at] for at in sorted(drawn))]
+    if math.comb(2 * size - 1, size - 1) <= 1 + REGROUPINGS:
+        return [frozenset((0, *rest)) for rest in itertools.combinations(range(1, 2 * size), size - 1)]
+    rng, found = np.random.default_rng(seed), {frozenset(range(size)): None}
+    while len(found) <= REGROUPINGS:  # with ten seeds there are 92,378, with twenty 7 · 10¹⁰
+        found[frozenset((0, *(1 + rng.choice(2 * size - 1, size - 1, replace=False)).tolist()))] = None
+    return [*found]
 
 
 def _clear(one: Sequence[_Drops], other: Sequence[_Drops], conditions: Sequence[int]) -> int:

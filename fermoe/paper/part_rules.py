@@ -107,7 +107,7 @@ def _robustness_rule(tables: Tables, rows: pd.DataFrame) -> tuple[str, str]:
     outcomes, texts = {}, []
     for variant, group in rows.groupby("variant", sort=True):
         drop = group.set_index("drop")
-        fair = drop.loc[["absolute", "corrected"]]
+        fair = drop.reindex(["absolute", "corrected"])  # NaN where a training is at chance: nothing above it to lose
         clear = (fair["crossed_low"] > 0) & (fair["p_crossed_holm"] < ALPHA)
         none = fair["crossed_high"] < PRACTICAL
         outcomes[variant] = SUPPORTED if clear.all() else CONTRADICTED if none.all() else INCONCLUSIVE
@@ -115,9 +115,10 @@ def _robustness_rule(tables: Tables, rows: pd.DataFrame) -> tuple[str, str]:
             f"{points(drop.at[kind, 'difference'])} "
             f"{interval_text(drop.at[kind, 'crossed_low'], drop.at[kind, 'crossed_high'])} {name}"
             for kind, name in DROPS.items()
-            if kind in drop.index
+            if kind in drop.index and math.isfinite(drop.at[kind, "crossed_low"])
         ]
-        texts.append(f"{NETWORKS[str(variant)]} loses {', '.join(numbers)} more than the whole (points)")
+        unknown = "" if fair["crossed_low"].notna().all() else ", of which a training is at chance level"
+        texts.append(f"{NETWORKS[str(variant)]} loses {', '.join(numbers)} more than the whole (points){unknown}")
     text = "; ".join([*texts, of_each(rows["seeds"])])
     seen, all_images = int(rows["images"].min()), test_images(tables, run_names(rows["runs"]))
     selection = [outcomes[v] for v in ("no_moe",) if v in outcomes]

@@ -101,9 +101,13 @@ def interval_text(low: float, high: float, scale: float = 100, digits: int = 2) 
     return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]".replace("-", "−")
 
 
-def needs(dataset: str) -> str:
-    """What to run where this dataset has not been."""
-    return f"needs {published.TITLES[dataset]}: fermoe study {dataset} --set root=DIR"
+def needs(dataset: str, weights: bool = False) -> str:
+    """What to run where this dataset has not been; with `weights`, where only the paper's network decides."""
+    name, command = published.TITLES[dataset], f"fermoe study {dataset} --set root=DIR"
+    if not weights:
+        return f"needs {name}: {command}"
+    more = f"with the settings that the head of notebooks/studies/{dataset}.yaml names"
+    return f"needs {name} and the paper's network from VGGFace2 weights: {command} {more}"
 
 
 def few_seeds(rows: pd.DataFrame) -> str:

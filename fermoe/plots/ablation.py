@@ -47,7 +47,8 @@ def plot_sizes(
     table: pd.DataFrame,
     ax: Axes | None = None,
     title: str = "The hybrid's lead over its backbone by size",
-    x: str = "Multiply-adds of the whole network per image (millions)\nhollow: other proportions than the paper's",
+    x: str = "Multiply-adds of the whole network per image (millions)\n"
+    "hollow: extractors take more of it than the paper's do",
     y: str = "Hybrid − backbone (points, 95 %)\nabove the line the hybrid is better",
 ) -> Axes:
     """The lead against the size of the network, one series per measure, side by side so that bars do not hide bars.

@@ -82,5 +82,6 @@ def plot_drop_differences(
     `summary` holds rows of robustness.csv at one severity: perturbation, variant, drop_difference, diff_low, diff_high.
     """
     rows, ends = summary[summary["variant"] != "full"], ("diff_low", "diff_high")
-    axes, x = ("drop_difference", "perturbation", "variant"), "Variant's relative drop − full's (points)"
+    axes = ("drop_difference", "perturbation", "variant")
+    x = "Loss in % of accuracy, variant's − the full network's\nright: the full network is better"
     return style.forest(rows, *axes, ax, title, x, "Perturbation", interval=ends, scale=100, reference=(0, ""))

@@ -12,6 +12,8 @@ import contextlib
 import io
 import json
 import lzma
+import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +22,7 @@ from pathlib import Path
 from fermoe.errors import UserError
 from fermoe.evidence.experts import NOTEBOOK as EXPERTS
 from fermoe.evidence.table import ANSWERS
-from fermoe.files import atomic
+from fermoe.files import atomic, one_at_a_time, remove_abandoned, temporary_prefix
 from fermoe.training.foreign import foreign_runs
 from fermoe.training.runs import (
     EPOCHS,
@@ -132,8 +134,8 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def unpack(study: str | Path, into: Path | None = None) -> int:
     """Restore the runs of a study's `packs` that are not there; returns how many files were written.
 
-    A run that is there is left as it is, whole or not. Only plain files of the expected names are taken. `into`:
-    another folder than the study's own.
+    A run that is there is left as it is, whole or not. Runs appear whole, and the study's list of them last: whoever
+    sees it sees all. Only plain files of the expected names are taken. `into`: another folder than the study's own.
 
     Raises:
         UserError: there is no archive, or one is damaged or holds something else.
@@ -142,12 +144,23 @@ def unpack(study: str | Path, into: Path | None = None) -> int:
     found = packs(folder)
     if not found:
         raise UserError("no packed runs", where=folder / NAME, fix="run the study first: fermoe study NAME")
-    target = into or folder
-    present = {p.name for p in (target / "runs").glob("*")}
-    return sum(_restore(path, target, present) for path in found)
+    runs = (into or folder) / "runs"
+    with one_at_a_time(runs / ".unpacking"):
+        remove_abandoned(runs)
+        present = {path.name for path in runs.glob("*")}
+        waiting = Path(tempfile.mkdtemp(dir=runs, prefix=temporary_prefix("packed")))
+        try:
+            written = sum(_restore(path, waiting, present) for path in found)
+            for one in sorted(waiting.iterdir(), key=Path.is_file):
+                if not (runs / one.name).exists():
+                    os.replace(one, runs / one.name)
+        finally:
+            shutil.rmtree(waiting, ignore_errors=True)
+    return written
 
 
-def _restore(path: Path, folder: Path, present: set[str]) -> int:
+def _restore(path: Path, runs: Path, present: set[str]) -> int:
+    """Write what a pack holds of runs that are not `present` into the folder `runs`; returns how many files."""
     written = 0
     with _reading(path) as tar:
         for member in tar:
@@ -162,8 +175,9 @@ def _restore(path: Path, folder: Path, present: set[str]) -> int:
                 continue
             content = tar.extractfile(member)
             assert content is not None  # it is a plain file
-            with atomic(folder / member.name) as temporary:
-                temporary.write_bytes(content.read())
+            target = runs.joinpath(*parts[1:])
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(content.read())
             written += 1
     return written
 

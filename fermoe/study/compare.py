@@ -50,7 +50,7 @@ from fermoe.training.runs import FinishedRun
 IDENTICAL, WITHIN, OUTSIDE, NOT_JUDGED = "identical", "within", "outside", "not judged"
 SHOWN = 5  # rows of a table that are named
 
-SETTING = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision")
+SETTING = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
 TRAINED = ("model", "initial_weights", "learning_rate", "decay", "batch_size", "epochs", "patience", "label_smoothing")
 """With `SETTING`, the columns of accuracy.csv in which two studies may differ on purpose."""
 

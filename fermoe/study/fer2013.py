@@ -58,8 +58,8 @@ class Study:
     @property
     def named(self) -> str:
         """What a sentence calls it: its title, and the folder's name."""
-        title = study_title(self.folder)
-        return f"{title} ({self.folder.name})" if title != self.folder.name else title
+        title = study_title(self.folder, self.tables)
+        return f"{title}, {self.folder.name}" if title != self.folder.name else title
 
     @property
     def is_of_fer2013(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import click
 import numpy as np
 import pandas as pd
 
-from fermoe.data.datasets import Dataset, check_options, load_dataset
+from fermoe.data.datasets import Dataset, check_options
 from fermoe.errors import UserError
 from fermoe.evidence import beside
 from fermoe.files import exclusive, write_csv
 from fermoe.metrics import metric_intervals
 from fermoe.study.archive import packs, unpack
 from fermoe.training.baseline import baseline
+from fermoe.training.feed import dataset_of
 from fermoe.training.foreign import Answers, ForeignRun, read_answers, write_foreign
 from fermoe.training.predictions import confusion_table
 from fermoe.training.runs import StudyResults, finished_runs
@@ -56,7 +58,7 @@ def _dataset(name: str, root: Path | None, study: Path) -> Dataset:
     if config.dataset != name:
         what = f"the study is about '{config.dataset}', not '{name}'"
         raise UserError(what, where=study, fix=f"give --dataset {config.dataset}, or another study")
-    return load_dataset(name, root, **dict(config.dataset_options))
+    return dataset_of(replace(config, root=None if root is None else str(root)))
 
 
 def _stand_beside(study: Path, name: str, dataset: Dataset, answers: Answers, source: Mapping[str, Any]) -> int:

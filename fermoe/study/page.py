@@ -18,9 +18,10 @@ from markupsafe import Markup
 
 from fermoe.errors import UserError
 from fermoe.evidence import answers, answers_on_runs
-from fermoe.evidence.findings import rows_of
+from fermoe.evidence.findings import listed, rows_of
 from fermoe.evidence.sizes import sizes, sizes_table
 from fermoe.files import notebooks_dir, results_dir, write_csv, write_text
+from fermoe.network.model import SIZE_TITLES
 from fermoe.paper.rules import PAPER_SETTINGS
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
@@ -134,12 +135,23 @@ def _render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def study_title(folder: Path) -> str:
-    """The title that the study file of the folder's name gives, else the folder's name."""
+def study_title(folder: Path, tables: Tables) -> str:
+    """The title that the study file of the folder's name gives, with the network that was trained; else that name.
+
+    A study file may train another network today than when the tables were made: the tables say which it was.
+    """
     for name in (folder.name, folder.name.removesuffix("-miniature")):
         if (notebooks_dir() / "studies" / f"{name}.yaml").is_file():
-            return load_study(name).title
+            return f"{load_study(name).title}{_trained(tables)}"
     return folder.name
+
+
+def _trained(tables: Tables) -> str:
+    """Which networks a study trained, and whether twins of test images were left in all of its training sets."""
+    rows = rows_of(tables, "accuracy", "model", "twins")
+    networks = listed([f"{SIZE_TITLES[size]} network" for size in SIZE_TITLES if size in set(rows["model"])])
+    twins = ", twins kept" if len(rows) and set(rows["twins"]) == {"kept"} else ""
+    return f" (the {networks}{twins})" if networks else ""
 
 
 def _drawn(draw: Callable[[T], Drawn | None], data: T) -> pictures.Picture | None:
@@ -214,7 +226,8 @@ def write_report(folder: Path, title: str = "") -> Path:
         raise UserError("no table of claims", where=folder, fix="run the study first: fermoe study NAME")
     if (first := lead_picture(tables)) is not None:
         write_text(folder / LEAD, first.content.decode())
-    write_text(folder / REPORT, report_page(tables, folder, title or study_title(folder)))
+    named = f"{title}{_trained(tables)}" if title else study_title(folder, tables)
+    write_text(folder / REPORT, report_page(tables, folder, named))
     return folder / REPORT
 
 
@@ -240,7 +253,7 @@ def write_index(results: Path | None = None, texts: bool = False) -> Sequence[Pa
     if (figure := _drawn(pictures.sizes, by_size)) is not None:
         write_text(results / SIZES_FIGURE, figure.content.decode())
         written.append(SIZES_FIGURE)
-    titles = {name: study_title(results / name) for name in found}
+    titles = {name: study_title(results / name, tables) for name, tables in found.items()}
     write_text(results / INDEX, index_page(found, claims, titles, by_size, figure))
     rows = write_rows(results, found, claims) if texts else []
     return [*(results / name for name in written), *rows]

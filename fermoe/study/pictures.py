@@ -21,6 +21,7 @@ from fermoe.evidence.findings import (
     CLEAR,
     Finding,
     Outcome,
+    by_composition,
     counted,
     dataset_title,
     findings,
@@ -43,7 +44,7 @@ from fermoe.plots.crops import plot_rates
 from fermoe.plots.imbalance import plot_gaps
 from fermoe.plots.show import Drawn
 from fermoe.plots.training import plot_curves
-from fermoe.study.tables_for_people import advantages, comparisons, in_order, input_name, lost
+from fermoe.study.tables_for_people import Compared, advantages, comparisons, in_order, input_name, lost
 
 WIDEST = 62
 """Letters in a line of a title or of an axis's name."""
@@ -115,18 +116,30 @@ def _sentence(found: pd.DataFrame, what: str) -> str:
     return f"{what}: {many}, {left} left of it, {open_ones} on it or unknown."
 
 
+def _shown(what: str, found: pd.DataFrame, one: str, many: str) -> str:
+    """In how many rows of a forest an advantage can be told; those of too few trainings for an interval beside it."""
+    known = found.dropna(subset=["low"])
+    title = f"{what} in {(known['low'] > 0).sum()} of {counted(len(known), one, many)}"
+    few = len(found) - len(known)
+    return f"{title}; {few} more of too few seeds" if few else title
+
+
 def lead(tables: Tables) -> Drawn | None:
     """The figure of the first screen: the hybrid beside its backbone, by measure and setting."""
     found = [one for one in comparisons(tables, ("variant",)) if one.second == style.variant_name("backbone")]
     if not found:
         return None
-    data, first = advantages(found), found[0]
-    measures = first.findings
-    title = _who_leads(measures)
+    data = pd.concat([_with_seeds(one) for one in found], ignore_index=True)
+    title = _who_leads(found[0].findings)
     x = "Hybrid − backbone (points, 95 % over trainings and images); right: the hybrid is better"
-    count = next(iter(measures.values())).seeds
-    ax = plot_advantages(data, None, _titled(title), "measure", "setting", x, f"Measure ({counted(count, 'seed')})")
+    ax = plot_advantages(data, None, _titled(title), "measure", "setting", x, "Measure")
     return Drawn(ax, _sentence(data, "The hybrid's advantage over its backbone, by measure and setting"))
+
+
+def _with_seeds(one: Compared) -> pd.DataFrame:
+    """The advantages of one setting, which says how many trainings stand behind it."""
+    seeds = counted(next(iter(one.findings.values())).seeds, "seed")
+    return advantages([one]).assign(setting=lambda data: data["setting"] + f" ({seeds})")
 
 
 def _who_leads(found: Mapping[str, Finding]) -> str:
@@ -237,8 +250,7 @@ def maps(tables: Tables) -> Drawn | None:
     if not rows:
         return None
     data = pd.DataFrame(rows, columns=["branch", "kind", "advantage", "low", "high"])
-    shown = int((data["low"] > 0).sum())
-    title = f"A map marks what is needed in {shown} of {counted(len(data), 'branch', 'branches')}"
+    title = _shown("That a map marks what is needed can be told", data, "branch", "branches")
     x = "Probability lost by removing what is marked − as much elsewhere (points, 95 % over seeds)"
     ax = plot_advantages(data, None, _titled(title), "branch", (), x, "Branch of the full network")
     return Drawn(ax, _sentence(data, "What removing marked parts costs beyond removing others, by branch"))
@@ -259,8 +271,7 @@ def gates(tables: Tables) -> Drawn | None:
     if not rows:
         return None
     data = pd.DataFrame(rows, columns=["setting", "mixture", "advantage", "low", "high"])
-    shown = int((data["low"] > 0).sum())
-    title = f"Another image's gates cost accuracy in {shown} of {counted(len(data), 'mixture')}"
+    title = _shown("That another image's gates cost accuracy can be told", data, "mixture", "mixtures")
     x = "Accuracy lost with another image's gates (points, 95 % over seeds)"
     ax = plot_advantages(data, None, _titled(title), "setting", "mixture", x, "Network")
     return Drawn(ax, _sentence(data, "Accuracy lost when images get each other's gates, by network and mixture"))
@@ -316,7 +327,7 @@ WITH_EQUAL_SHARES = {
 def imbalance(tables: Tables) -> Drawn | None:
     """What other shares of the classes in training do to the gaps, where they were tried."""
     numbers = ("value", "ci_low", "ci_high", "seeds", "difference", "crossed_low", "crossed_high", "p_crossed_holm")
-    table = rows_of(tables, "imbalance", "composition", "measure", "baseline_value", *numbers)
+    table = by_composition(tables, "measure", "baseline_value", *numbers)
     table = table[table["measure"].str.startswith("gap_").astype(bool)]
     if table.empty:
         return None
@@ -337,7 +348,8 @@ def beside(tables: Tables) -> Drawn | None:
         return None
     groups = table.groupby(["other", "test_images"])
     clear = sum(one.outcome is Outcome.BETTER for _, rows in groups for one in findings(rows, -1).values())
-    title = f"The full network is better in {clear} of {counted(len(table), 'comparison')} with other models"
+    others = listed(sorted(set(table["other"])))
+    title = f"The full network is better than {others} in {clear} of {counted(len(table), 'comparison')}"
     shown = table.assign(low=-table["crossed_high"], high=-table["crossed_low"])
     alt = _sentence(shown, "The full network's advantage over other models, by model, test images and measure")
     return Drawn(plot_beside(table, None, _titled(title)), alt)

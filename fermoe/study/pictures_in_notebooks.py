@@ -15,7 +15,7 @@ from fermoe.plots.ablation import plot_advantages, plot_seeds
 from fermoe.plots.accuracy import plot_confusion, plot_confusion_difference
 from fermoe.plots.show import Drawn, described
 from fermoe.study import tables_in_notebooks
-from fermoe.study.tables_for_people import advantages, in_order, input_name
+from fermoe.study.tables_for_people import advantages, in_order, input_name, selection_rows
 
 
 def by_class(tables: Tables) -> Drawn | None:
@@ -64,14 +64,14 @@ def leaks(tables: Tables) -> Drawn | None:
         return None
     first = found[found["kind"] == next(iter(kinds.values()))]
     title = messages.leaks(dict(zip(first["setting"], first["finding"], strict=True)))
-    x = "Points that identical twins add (95 % over seeds, from three on)"
+    x = "All test images − those without a twin in training (points of accuracy, 95 % over seeds, from three on)"
     return described(plot_advantages(found, None, title, "setting", "kind", x, "Network"))
 
 
 def selection(tables: Tables) -> Drawn | None:
     """11: what choosing the epoch on the test set adds to each network's accuracy."""
     kinds = {"optimism": "by split halves", "full_size": "simulated at full size"}
-    found = _over_seeds(in_order(rows_of(tables, "selection", *kinds, "seed")), kinds)
+    found = _over_seeds(selection_rows(tables, *kinds), kinds)
     if found.empty:
         return None
     title = messages.selection(found["finding"].tolist())

@@ -19,6 +19,7 @@ from fermoe.evidence.findings import (
     COMPARED,
     Finding,
     Outcome,
+    by_composition,
     findings,
     over_seeds,
     rows_of,
@@ -129,6 +130,13 @@ def _setting(row: pd.Series) -> str:
     parts += [input_name(row["crop"])] if row["crop"] == "masked" else []
     parts += _unusual(*(row[axis] for axis in ("protocol", "twins", "precision", "composition")))
     return ", ".join(filter(None, parts))
+
+
+def selection_rows(tables: Tables, *columns: str) -> pd.DataFrame:
+    """The rows of selection.csv, one per training: how it is tested later changes no epoch, which is counted on cropped
+    images, as validation sees them."""
+    rows = rows_of(tables, "selection", *columns, "seed").assign(test_crop="")
+    return in_order(rows.drop_duplicates([*AXES, "seed"]))
 
 
 def advantages(found: Sequence[Compared]) -> pd.DataFrame:
@@ -395,7 +403,7 @@ def losses(tables: Tables) -> PeopleTable:
 
 def imbalance(tables: Tables) -> PeopleTable:
     """Recall by class under other shares of the classes in training."""
-    table = rows_of(tables, "imbalance", "composition", "measure", "training_images", "seeds", "value", "ci_low")
+    table = by_composition(tables, "measure", "training_images", "seeds", "value", "ci_low")
     wanted = table["measure"].str.startswith(("recall_", "gap_")).astype(bool) | table["measure"].isin(MEASURES)
     rows, compositions = [], [name for name in COMPOSITION_NAMES if name in set(table["composition"])]
     for measure, group in table[wanted].groupby("measure", sort=False):

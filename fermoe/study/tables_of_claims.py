@@ -15,7 +15,7 @@ from fermoe.paper.claims import CLAIMS
 from fermoe.paper.verdicts import Tables
 from fermoe.plots import style
 from fermoe.stats import wilson_interval
-from fermoe.study.tables_for_people import PeopleTable, in_order, input_name, mean, number
+from fermoe.study.tables_for_people import PeopleTable, input_name, mean, number, selection_rows
 from fermoe.training.config import follows_protocol
 
 
@@ -115,7 +115,7 @@ def neighbours() -> PeopleTable:
 
 def selection(tables: Tables) -> PeopleTable:
     """00, 10: what choosing the epoch on the test set added in the study's own runs."""
-    table = in_order(rows_of(tables, "selection", "epochs", "selected", "optimism", "full_size", "seed"))
+    table = selection_rows(tables, "epochs", "selected", "optimism", "full_size")
     rows = []
     for (protocol, variant, pipeline), group in table.groupby(["protocol", "variant", "pipeline"], sort=False):
         network = f"{style.variant_name(variant)}, {input_name(protocol)}, {input_name(pipeline)}"

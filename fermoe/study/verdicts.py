@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from fermoe.evidence.findings import listed
 from fermoe.paper import published
-from fermoe.paper.part_rules import PRACTICAL
+from fermoe.paper.part_rules import DROPS, PRACTICAL
 from fermoe.paper.verdicts import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -34,6 +34,9 @@ UNTRIED = ("needs ", "no test result of ")
 OF_EACH = r"(\d+)(?: to (\d+))? seeds of each"
 """How a reason says how many trainings stand behind it (`of_each`): the fewest, then the most."""
 
+LITTLE = "less than half a point"
+"""What a gain amounts to where `PRACTICAL` is excluded, in points or in percent."""
+
 _STRENGTH = {SUPPORTED: 3, CONTRADICTED: 3, INCONCLUSIVE: 2, NOT_TESTED: 1}
 _MECHANISM = "mechanism only"
 _POINTS = r"(\S+ \[[^\]]+\])"
@@ -51,9 +54,9 @@ def needs_more(verdict: str, reason: str) -> bool:
 
 def why(claim: str, verdict: str, reason: str) -> str:
     """The reason in short."""
-    if claim == "C5" and reason.startswith("RAF-DB"):
+    if claim == "C5" and (chosen := re.search(r"^RAF-DB.*validation images by (\d+) of (\d+) neighbours", reason)):
         ours, backbone, lowest = re.findall(r"(\d+\.\d+) %", reason)[:3]
-        held_out, methods = re.findall(r"validation images by (\d+) of (\d+) neighbours", reason)[0]
+        held_out, methods = chosen.groups()
         return (
             f"RAF-DB {ours} %, where others report {backbone} % for the backbone alone and {lowest} % at "
             f"the lowest ({methods} results, of which {held_out} is known to have chosen its weights on validation "
@@ -65,10 +68,8 @@ def why(claim: str, verdict: str, reason: str) -> str:
     where = ", on a scale model" if reason.startswith("on a scale model") else ""
     if where and (counts := _seeds_of_each(reason)):
         where += f", {of_each(counts)}"
-    if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute", reason)):
-        (first, points), *rest = lost
-        said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
-        return f"under occlusion and light {listed(said)} points more than the whole{where}"
+    if claim == "C7" and where and (lost := re.findall(rf"(the [\w ]+?) loses {_POINTS} absolute(.*?) more", reason)):
+        return f"under occlusion and light {_losses(lost, verdict)}{where}"
     if (
         claim == "C9"
         and where
@@ -84,7 +85,7 @@ def why(claim: str, verdict: str, reason: str) -> str:
     if found := re.match(r"on a scale model: .*?\(the [^()]* network\): (.*)", reason, re.DOTALL):
         first = re.split(r"[;:] | [(]|(?<=in accuracy), ", found[1])[0]
         return f"{first}{where}"
-    if reason.startswith("only the "):
+    if reason.startswith("under the published protocol only the "):
         return f"{reason}: needs the paper's network from VGGFace2 weights"
     if reason.startswith("needs "):
         return reason.partition(":")[0] + _mechanism(reason)
@@ -98,19 +99,34 @@ def _cause(reason: str) -> str:
     gaps = re.findall(r"to (\w+) (\S+ → \S+) points, change (\[[^\]]+\]), beyond half of it (\[[^\]]+\])", reason)
     if not gaps:
         return "the cause was not tested here"
-    changes = listed(
-        [f"over {name} {gap} (change {moved}, beyond half of it {half})" for name, gap, moved, half in gaps]
-    )
+    changes = listed([f"over {name} {gap} (change {moved}; left above half {half})" for name, gap, moved, half in gaps])
     left = re.search(r"more than half is left over (\w+(?: and \w+)?)", reason)
-    more = f"more than half of it is left over {left[1]}: " if left else ""
+    more = f"more than half of that lead is left over {left[1]}: " if left else ""
     recalls = listed([f"of {name} {move}" for name, move in re.findall(r"of (\w+) (\S+ → \S+) %", reason)])
     itself = f" (recall {recalls} %)" if recalls else ""
-    place = f", on a scale model, {of_each(counts)}" if (counts := _seeds_of_each(reason)) else ""
+    scale = "" if f", {PAPER_NETWORK})" in reason else ", on a scale model"
+    place = f"{scale}, {of_each(counts)}" if (counts := _seeds_of_each(reason)) else ""
     if collapsed := re.search(r"(\d+) of the trainings with equal shares collapsed", reason):
         others = listed(re.findall(r"(\S+ points over \w+), beyond half", reason))
         without = f" (without: {others})" if others else ""
         place += f", of which {collapsed[1]} with equal shares collapsed{without}"
-    return f"{more}with equal shares its lead in recall goes {changes} points{itself}{place}"
+    return f"{more}with equal shares of the classes its lead in recall goes {changes} points{itself}{place}"
+
+
+def _losses(lost: Sequence[tuple[str, str, str]], verdict: str) -> str:
+    """What C7's reason says of networks without a part: the name, the points lost, and the other ways to count them."""
+    shares = [re.findall(f"{_POINTS} {DROPS['corrected']}", others) for _, _, others in lost]
+    said = [
+        f"{name} loses {_amount(points)} more than the whole ({points} points; {share} % {DROPS['corrected']})"
+        for (name, points, _), found in zip(lost, shares, strict=True)
+        for share in found
+        if _amount(points) == _amount(share) == LITTLE
+    ]
+    if said and verdict == CONTRADICTED:
+        return listed(said)
+    (first, points), *rest = [(name, points) for name, points, _ in lost]
+    said = [f"{first} loses {points}", *(f"{name} {more}" for name, more in rest)]
+    return f"{listed(said)} points more than the whole"
 
 
 def _seeds_of_each(reason: str) -> list[int]:
@@ -122,7 +138,7 @@ def _amount(points: str) -> str:
     """What a gain with its interval, "+0.1 [−0.2, 0.4]" in points, amounts to by the rules of parts."""
     low, high = (float(end.replace("−", "-")) for end in re.findall(r"[-−+]?\d+\.\d+", points)[1:])
     if high < 100 * PRACTICAL:
-        return "less than half a point"
+        return LITTLE
     return "more than nothing" if low > 0 else "nothing that can be told"
 
 
@@ -134,11 +150,12 @@ def _alone(reason: str) -> str:
 
 def _mechanism(reason: str) -> str:
     """How far what was seen goes, with the rule's word on it."""
-    found = re.search(r"\(([^();]+); rule alone: ", reason)
+    found = re.search(r"(?:mechanism only: |; )([^,(;:]+)[^(;]*\(([^();]+); rule alone: ", reason)
     if found is None:
         return ""
-    place = f"seen on {found[1]} alone" if found[1].endswith(" network") else f"seen with {found[1]}"
-    seen = f"; {_SHORT.get(found[1], place)}"
+    dataset, lacking = found[1].strip(), found[2]
+    place = f"seen on {dataset} in {lacking} alone" if lacking.endswith(" network") else f"seen with {lacking}"
+    seen = f"; {_SHORT.get(lacking, place)}"
     images = re.search(r"on (\d+) of (\d+) test images", reason)
     if _alone(reason) != NOT_TESTED:
         return f"{seen}, there {_alone(reason)}"

@@ -40,12 +40,16 @@ class Data:
         return self.dataset.labels
 
 
-def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
-    """The dataset of a run, its splits, and its images at the model's size."""
+def dataset_of(config: TrainConfig) -> Dataset:
+    """The dataset that a run sees: without the files that cannot be read, where it leaves them out."""
     skip = config.skip_unreadable
     dataset = load_dataset(config.dataset, config.root, skip_unreadable=skip, **config.dataset_options)
-    if skip and not dataset.drawn:
-        dataset, _ = readable(dataset)
+    return readable(dataset)[0] if skip and not dataset.drawn else dataset
+
+
+def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
+    """The dataset of a run, its splits, and its images at the model's size."""
+    dataset = dataset_of(config)
     pictures = picture_numbers(dataset, progress=progress) if config.twins == "apart" else None
     splits = protocol_splits(dataset, config.protocol, pictures=pictures)
     labels = dataset.table["label"].to_numpy()[splits["train"]]
@@ -62,11 +66,10 @@ def load_data(config: TrainConfig, *, progress: bool = True) -> Data:
 def test_data(config: TrainConfig, images: int) -> tuple[Data, str]:
     """That many of a run's test images, evenly spread over its test split, and the whole dataset's fingerprint.
 
-    No other image is drawn, read or searched for a face: a few are enough for who looks at what a network does.
+    No other image is drawn, read or searched for a face: a few are enough for who looks at what a network does. A run
+    that leaves out unreadable files reads them all, to know which these are.
     """
-    dataset = load_dataset(
-        config.dataset, config.root, skip_unreadable=config.skip_unreadable, **config.dataset_options
-    )
+    dataset = dataset_of(config)
     rows = spread(protocol_splits(dataset, "published")["test"], images)  # the same in both protocols
     few = dataset.subset(rows)
     size = model_config(config, len(dataset.labels)).image_size

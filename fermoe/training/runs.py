@@ -200,15 +200,36 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
         for run in mine
     ]
     plain = [run.config.follows_protocol and run.config.augmentation == "none" for run in mine]
-    chosen = [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
-    of_all = Counter(run.config.learning_rate for run in chosen)
-    of_each = Counter((run.config.variant, run.config.learning_rate) for run in chosen)
-    rates: dict[str, float] = {}
-    for _, variant, rate in sorted((runs, variant, rate) for (variant, rate), runs in of_each.items()):
-        kept = rates.get(variant, rate)
-        if (of_each[variant, rate], of_all[rate]) >= (of_each[variant, kept], of_all[kept]):
-            rates[variant] = rate
-    return [run for run in chosen if run.config.learning_rate == rates[run.config.variant]]
+    return at_one_rate([mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)])
+
+
+def at_one_rate(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Of the runs of one network and setting that differ in the learning rate, those of one rate; in their order.
+
+    No comparison is named by its rate. A network's rates rank by the number of settings in which it was trained with
+    them, then by its runs, then by all runs, then by size; every setting takes the first that it has.
+    """
+
+    def network(run: FinishedRun) -> tuple[object, ...]:
+        return (*(value for name, value in run.key.items() if name != "seed"), run.config.test_crop)
+
+    rates: dict[tuple[object, ...], set[float]] = {}
+    for run in runs:
+        rates.setdefault(network(run), set()).add(run.config.learning_rate)
+    settings = Counter(
+        (run.config.variant, rate)
+        for run in {network(run): run for run in runs}.values()
+        for rate in rates[network(run)]
+    )
+    of_each = Counter((run.config.variant, run.config.learning_rate) for run in runs)
+    of_all = Counter(run.config.learning_rate for run in runs)
+
+    def first(run: FinishedRun) -> float:
+        variant = run.config.variant
+        ranks = ((settings[variant, r], of_each[variant, r], of_all[r], r) for r in rates[network(run)])
+        return max(ranks)[-1]
+
+    return [run for run in runs if run.config.learning_rate == first(run)]
 
 
 def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

@@ -38,11 +38,13 @@ def predict_command(
     trained = load_run(run) if run is not None else load_trained(weights)
     _introduce(trained)
 
+    taken: set[Path] = set()
+
     def shown(pictures: Sequence[Picture], table: pd.DataFrame) -> None:
         from fermoe.use.drawn import write_drawn
 
         assert show is not None
-        write_drawn(show, pictures, table, trained.about.labels)
+        write_drawn(show, pictures, table, trained.about.labels, taken)
 
     found = predict_pictures(
         trained,

@@ -22,10 +22,15 @@ LINE = 24
 MARGIN = 12
 
 
-def write_drawn(folder: Path, pictures: Sequence[Picture], table: pd.DataFrame, labels: Sequence[str]) -> None:
-    """Write one PNG per picture into `folder`, named after its file and frame; no file of `pictures` is overwritten."""
+def write_drawn(
+    folder: Path, pictures: Sequence[Picture], table: pd.DataFrame, labels: Sequence[str], taken: set[Path]
+) -> None:
+    """Write one PNG per picture into `folder`, named after its file and frame.
+
+    No file of `pictures` and none of `taken` is overwritten; what is written is added there. Whoever writes in parts
+    gives the same set each time.
+    """
     sources = {Path(picture.path).resolve() for picture in pictures}
-    taken: set[Path] = set()
     for picture, (_, row) in zip(pictures, table.iterrows(), strict=True):
         path = _free(folder, picture, taken | sources)
         taken.add(path)

@@ -71,7 +71,8 @@ def open_networks(weights: str = "") -> Networks:
 
 def draw_answer(face: Face, answer: Answer, before: Answer | None = None) -> Axes:
     """The picture with its box, the probabilities and the gates; marks where they were `before`."""
-    title, box = f"The picture: {face.outcome}", face.box if face.outcome == "detected" else None
+    box = face.box if face.outcome == "detected" else None
+    title = f"The picture{'' if before is None else ' before the change'}: {face.outcome}"
     then = None if before is None else (before.probabilities, before.gates)
     return plot_answer(face.picture, box, answer.probabilities, answer.gates, then, title)
 

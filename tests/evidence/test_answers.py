@@ -213,16 +213,24 @@ def lost(variant: str, effect: tuple[float, float, float], seeds: int = 3) -> pd
 @pytest.mark.parametrize(
     ("effect", "seeds", "said"),
     [
-        (BETTER, 3, "it loses clearly less than the ResNet alone (+4.0 [+2.0, +6.0])"),
-        (WORSE, 3, "it loses clearly more than the ResNet alone (−4.0 [−6.0, −2.0])"),
-        (OPEN, 3, "no difference can be told from the ResNet alone (+0.5 [−3.0, +4.0])"),
-        (BETTER, 2, "too few trainings to compare it with the ResNet alone (+4.0)"),
+        (BETTER, 3, "it loses clearly less than the ResNet alone (+4.0 [+2.0, +6.0]; +4.0 [+2.0, +6.0] %)"),
+        (WORSE, 3, "it loses clearly more than the ResNet alone (−4.0 [−6.0, −2.0]; −4.0 [−6.0, −2.0] %)"),
+        (OPEN, 3, "no difference can be told from the ResNet alone (+0.5 [−3.0, +4.0]; +0.5 [−3.0, +4.0] %)"),
+        (BETTER, 2, "too few trainings to compare it with the ResNet alone (+4.0; +4.0 %)"),
     ],
 )
 def test_robustness(effect: tuple[float, float, float], seeds: int, said: str) -> None:
     text = answers.robustness({"robustness_means": lost("backbone", effect, seeds)})
     assert said in text
     assert ("Differences under 4.0 points may have been missed." in text) is ("no difference" in said)
+
+
+def test_a_training_at_chance_level_leaves_open_who_loses_less() -> None:
+    table = lost("no_moe", BETTER, 3)
+    table.loc[table["drop"] == "corrected", ["difference", "crossed_low", "crossed_high"]] = math.nan
+    text = answers.robustness({"robustness_means": table})
+    assert "no difference can be told from the network without mixtures (+4.0 [+2.0, +6.0]; one of its" in text
+    assert "at chance level)" in text
 
 
 def experts(value: float, spread: float, drop: list[float], seeds: int = 3) -> dict[str, pd.DataFrame]:
@@ -240,13 +248,16 @@ def experts(value: float, spread: float, drop: list[float], seeds: int = 3) -> d
     [
         (experts(0.5, 0.01, CASES["yes"]), ("it tells more on extractor 1", "costs accuracy on extractor 1")),
         (experts(0.0, 0.01, CASES["no"]), ("it tells less on extractor 1", "gains accuracy on extractor 1")),
-        (experts(0.1, 0.2, CASES["open"]), ("no difference can be told on", "no effect that can be told on")),
+        (experts(0.1, 0.2, CASES["open"]), ("no difference can be told on", "costs nothing that can be told on")),
         (experts(0.1, 0.2, CASES["few"], 2), ("cannot be told without 3 seeds", "too few trainings to judge on")),
     ],
 )
 def test_experts(tables: dict[str, pd.DataFrame], said: tuple[str, str]) -> None:
     text = answers.experts(tables)
     assert all(part in text for part in said), text
+    # Untrained gates of another setting say nothing of this one.
+    other = single([5.0] * 3, mixture="cnn", measure="mutual_information").assign(variant="frozen_gate", crop="other")
+    assert answers.experts({"experts": pd.concat([*tables.values(), other])}) == text
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,10 @@ def test_augmentation_is_counted_where_it_is_clear(found: tuple[Finding, Finding
 
 def test_what_leaks_and_selection_add_is_the_range_of_the_means() -> None:
     assert messages.leaks({"a": UP, "b": OPEN}) == (
-        "Identical twins add +1.0 to +4.0 points to accuracy, clearly so in 1 of 2 networks and settings"
+        "With identical twins counted accuracy changes by +1.0 to +4.0 points, clearly so in 1 of 2 "
+        "networks and settings"
     )
-    assert "add −4.0 points" in messages.leaks({"a": DOWN})
+    assert "by −4.0 points" in messages.leaks({"a": DOWN})
     assert "clearly so in 0 of 1 network and setting" in messages.leaks({"a": DOWN})
     assert messages.selection([UP, OPEN, DOWN]) == (
         "Choosing the epoch on the test set adds −4.00 to +4.00 points, clearly so in 1 of 3 estimates"

@@ -25,7 +25,7 @@ from fermoe.evidence.robustness import (
 )
 from fermoe.evidence.table import ANSWERS
 from fermoe.paper import part_rules
-from fermoe.paper.verdicts import NOT_TESTED
+from fermoe.paper.verdicts import INCONCLUSIVE, NOT_TESTED
 from fermoe.plots import robustness as robustness_plots
 from fermoe.plots.style import variant_name
 from fermoe.training.config import TrainConfig
@@ -146,6 +146,15 @@ def test_a_network_thrown_back_to_chance_has_lost_all_it_had_above_it_however_go
     assert table.at["absolute", "difference"] < -0.25
 
 
+def test_perturbations_are_asked_by_group_and_an_unknown_group_is_one_line() -> None:
+    chosen = robustness.of_groups("light occlusion")
+    assert {PERTURBATIONS[name].group for name in chosen} == {"occlusion", "light"}
+    assert set(PERTURBATIONS) - {*chosen} == {"blur", "noise", "JPEG", "rotation"}
+    assert robustness.of_groups("") == [*PERTURBATIONS]
+    with refused("there is no group of perturbations 'dark'", "occlusion, light, camera"):
+        robustness.of_groups("light dark")
+
+
 def test_the_control_regroups_the_same_trainings_under_the_same_conditions() -> None:
     outcomes, runs = six(light=0.3, camera=0.1)
     (row,) = regrouped(outcomes, runs).itertuples()
@@ -165,6 +174,24 @@ def test_with_many_trainings_regroupings_are_drawn_and_the_true_one_is_counted()
     assert len(groupings) == len(set(groupings)) == 1 + robustness.REGROUPINGS
     assert groupings[0] == frozenset(range(5))
     assert all(len(one) == 5 and 0 in one for one in groupings)
+
+
+def test_twenty_trainings_a_side_are_regrouped_without_counting_all_the_ways() -> None:
+    groupings = robustness._groupings(20, seed=0)  # 68,923,264,410 of them
+    assert len(set(groupings)) == 1 + robustness.REGROUPINGS
+    assert all(len(one) == 20 and one <= set(range(40)) for one in groupings)
+
+
+def test_a_training_at_chance_level_leaves_c7_open_and_says_so() -> None:
+    runs = [a_run(variant, seed) for variant in ("full", "no_moe", "no_cnn1") for seed in (0, 1, 2)]
+    found = answers([[0.7, 0.5]] * 9, runs)
+    found.predicted[3] = 0  # names one class alone: its accuracy is chance
+    table = means_table(found, runs).assign(dataset="fer2013")
+    verdict = part_rules.robustness({"robustness_means": table.assign(images=0)})
+    assert verdict.verdict == INCONCLUSIVE
+    assert "the network without mixtures loses" in verdict.reason
+    assert "(points), of which a training is at chance level; " in verdict.reason
+    assert "nan" not in verdict.reason
 
 
 def test_intervals_agree_with_a_bootstrap_done_image_by_image() -> None:

@@ -66,6 +66,10 @@ def ablation(contrast, rows, dataset="rafdb", seeds=MIN_SEEDS, measure="accuracy
     return table.assign(measure=measure, ci_low=-1.0, ci_high=1.0, p_holm=0.001)  # over images alone: never read
 
 
+NEEDS_RAFDB = (
+    "needs RAF-DB and the paper's network from VGGFace2 weights: fermoe study rafdb --set root=DIR with the "
+    "settings that the head of notebooks/studies/rafdb.yaml names"
+)
 REAL = accuracy([0.84, 0.84, 0.84])
 """What says that run0…run2 are the paper's network on RAF-DB."""
 
@@ -90,7 +94,7 @@ def test_without_tables_only_what_the_published_figures_decide_is_decided():
     decided = table[table["verdict"] != NOT_TESTED].set_index("claim")["verdict"].to_dict()
     assert decided == {"C5": CONTRADICTED, "C6": INCONCLUSIVE}
     reasons = table.set_index("claim")["reason"]
-    assert reasons["C3"] == "needs RAF-DB: fermoe study rafdb --set root=DIR"
+    assert reasons["C3"] == NEEDS_RAFDB
     assert "fermoe study rafdb" in reasons["C8"]
 
 
@@ -149,7 +153,7 @@ def test_other_runs_do_not_decide_an_accuracy():
     for changes in others:
         result, reason = verdict("C3", accuracy=accuracy(good, **changes))
         assert result == NOT_TESTED
-        assert reason.endswith("needs RAF-DB: fermoe study rafdb --set root=DIR")
+        assert reason.endswith(NEEDS_RAFDB)
 
 
 @pytest.mark.parametrize(("name", "value"), [("learning_rate", 3e-4), ("batch_size", 16), ("epochs", 4), ("decay", 1)])
@@ -241,7 +245,8 @@ def shares(
     ]
     numbers = ["value", "baseline_value", "crossed_low", "crossed_high", "p_crossed_holm", "half_low", "half_high"]
     table = pd.DataFrame(rows, columns=["dataset", "composition", "measure", "seeds", *numbers])
-    return table.assign(runs="run0 run1 run2")
+    setting = {"protocol": "audited", "variant": "full", "crop": CROP, "pipeline": "imagenet", "twins": "apart"}
+    return table.assign(runs="run0 run1 run2", precision="float32", **setting)
 
 
 CLOSES, STAYS = (-0.35, -0.25), (-0.05, 0.05)
@@ -283,6 +288,20 @@ def test_trainings_on_other_shares_of_the_classes_decide_the_cause_and_no_publis
     found = verdict("C6", imbalance=none_left, accuracy=mixed)
     assert "1 of the trainings with equal shares collapsed (recall happy/fear/disgust" in found[1]
     assert "network was trained" not in verdict("C4", accuracy=mixed)[1]
+
+
+def test_the_cause_is_read_from_the_full_network_and_needs_both_gaps():
+    closed, open_ = shares(CLOSES, CLOSES, (-0.2, -0.1)), shares(STAYS, STAYS, (0.1, 0.2))
+    others = [open_.assign(variant="backbone"), open_.assign(precision="bfloat16"), open_.assign(protocol="published")]
+    assert verdict("C6", imbalance=pd.concat([*others, closed])) == verdict("C6", imbalance=closed)
+    others = [open_.assign(crop="masked"), open_.assign(crop=WHOLE), open_.assign(pipeline="bgr_unit+augment")]
+    assert verdict("C6", imbalance=pd.concat([*others, closed])) == verdict("C6", imbalance=closed)
+    assert verdict("C6", imbalance=closed.assign(twins=math.nan))[0] == SUPPORTED
+    assert verdict("C6", imbalance=closed[closed["measure"] == "gap_fear"])[0] == INCONCLUSIVE
+    papers = accuracy([0.5, 0.5, 0.5]).assign(dataset="fer2013")
+    assert scope("C6", imbalance=closed, accuracy=papers) == PAPER_NETWORK
+    with refused("conflicting rows", "imbalance.csv"):
+        verdict("C6", imbalance=pd.concat([closed, open_]))
 
 
 def test_recall_and_frequency_are_compared_within_each_dataset():

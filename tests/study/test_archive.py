@@ -128,6 +128,31 @@ def test_packing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pack(tmp_path).read_bytes() == pack(tmp_path).read_bytes()
 
 
+def test_an_interrupted_unpacking_leaves_no_half_run_and_is_made_good_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_study(tmp_path)
+    rebuild_tables(tmp_path)
+    before = tables(tmp_path)
+    pack(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    written = Path.write_bytes
+
+    def stopped(path: Path, content: bytes) -> int:
+        if path.name == "predictions.csv":  # the pack holds every run's result.json before
+            raise KeyboardInterrupt
+        return written(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(tmp_path)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".unpacking"]
+    unpack(tmp_path)
+    rebuild_tables(tmp_path)
+    assert tables(tmp_path) == before
+
+
 def test_runs_that_are_there_are_left_alone(tmp_path: Path) -> None:
     first, *_ = a_study(tmp_path)
     pack(tmp_path)
@@ -154,7 +179,8 @@ def test_a_member_that_does_not_belong_there_is_refused(tmp_path: Path, name: st
         tar.addfile(member, io.BytesIO(b"x"))
     with refused("does not belong"):
         unpack(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {NAME, ".unpacking"}  # the latter is a lock
 
 
 def test_a_link_in_the_archive_is_refused(tmp_path: Path) -> None:

@@ -91,6 +91,17 @@ def test_other_trainings_of_the_same_networks_are_within_the_spread_of_seeds(tmp
         assert any("learning_rate" in note for note in found.notes)
 
 
+def test_trainings_on_other_shares_of_the_classes_are_no_trainings_of_the_same(tmp_path: Path) -> None:
+    """One folder has fewer seeds of one composition, of which each run is the other's to the byte."""
+    for name, few in (("a", (0, 1, 2)), ("b", (0, 1, 2, 3, 4, 5))):
+        for composition, accuracy, drawn in (("equal", 0.5, few), ("proportional", 0.9, (0, 1, 2))):
+            for seed in drawn:
+                make_run(tmp_path / name, 600, accuracy, seed=seed, composition=composition)
+        rebuild_tables(tmp_path / name)
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert outcomes(found)["accuracy"] == "within"
+
+
 def test_folders_that_agree_are_seldom_outside_however_many_rows_they_have() -> None:
     """Three seeds a side, drawn from one distribution: 5 % of tables may be outside at most, here of a hundred."""
     rng, wrong = np.random.default_rng(4), 0

@@ -371,4 +371,4 @@ def test_the_title_beside_other_models_counts_what_outlasts_correction(p: float,
     drawn = pictures.beside({"beside": rows})
     assert drawn is not None
     title = " ".join(drawn.ax.get_title(loc="left").split())
-    assert title == f"The full network is better in {clear} of 3 comparisons with other models"
+    assert title == f"The full network is better than an SVM in {clear} of 3 comparisons"

@@ -15,7 +15,7 @@ from fermoe.files import notebooks_dir
 from fermoe.study.notebooks import execute
 from fermoe.study.tables import rebuild_tables
 from fermoe.training.config import TrainConfig
-from fermoe.training.runs import compared_protocol, example_runs, finished_runs, read_result, study_listing
+from fermoe.training.runs import at_one_rate, compared_protocol, example_runs, finished_runs, read_result, study_listing
 from tests.helpers import trees
 from tests.helpers.runs import made_up, make_run, quietly
 from tests.helpers.trees import refused
@@ -28,6 +28,30 @@ def test_the_protocol_that_was_asked_for_is_compared_where_it_has_a_run() -> Non
     assert compared_protocol([published, control], "audited") == "published"
     with refused("controls alone"):
         compared_protocol([control], "audited")
+
+
+def test_of_several_learning_rates_of_a_network_one_is_compared() -> None:
+    """No table names a run by its rate: the rate of most runs speaks, then the commonest, then the largest."""
+    rates = {"full": (0.001, 0.002, 0.002), "no_moe": (0.001, 0.002), "no_cnn1": (0.003, 0.004), "no_cnn2": (0.005,)}
+    runs = [
+        made_up(f"{variant} {seed}", variant=variant, seed=seed % 2, learning_rate=rate)
+        for variant, tried in rates.items()
+        for seed, rate in enumerate(tried)
+    ]
+    runs.append(made_up("other", variant="full", seed=0, learning_rate=0.009, crop="blazeface"))
+    kept = [run.name for run in at_one_rate(runs)]
+    assert kept == ["full 1", "full 2", "no_moe 1", "no_cnn1 1", "no_cnn2 0", "other"]
+
+
+def test_both_sides_of_a_comparison_take_one_rate_where_both_have_it() -> None:
+    counts = {("equal", 0.001): 3, ("equal", 0.002): 1, ("proportional", 0.001): 1, ("proportional", 0.002): 4}
+    runs = [
+        made_up(f"{composition} {rate} {seed}", composition=composition, learning_rate=rate, seed=seed)
+        for (composition, rate), many in counts.items()
+        for seed in range(many)
+    ]
+    assert {run.config.learning_rate for run in at_one_rate(runs)} == {0.002}
+    assert len(at_one_rate(runs)) == 5
 
 
 def test_a_study_of_nothing_but_controls_has_an_example_too() -> None:

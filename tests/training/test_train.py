@@ -24,7 +24,7 @@ import torch
 from fermoe.data import faces
 from fermoe.data.datasets import load_dataset
 from fermoe.files import exclusive, write_json
-from fermoe.training import inference, train
+from fermoe.training import feed, inference, train
 from fermoe.training.config import TrainConfig
 from fermoe.training.feed import load_data
 from fermoe.training.predictions import probabilities_of
@@ -406,6 +406,9 @@ def test_unreadable_images_stop_a_run_or_are_left_out(tmp_path: Path) -> None:
         quietly(folder_run(root), tmp_path / "run")
     result = quietly(folder_run(root, skip_unreadable=True), tmp_path / "run")
     assert sum(result["data"]["images"].values()) == 2 * 16 - 1
+    config = folder_run(root, skip_unreadable=True)
+    few, fingerprint = feed.test_data(config, 4)
+    assert (len(few.table), fingerprint) == (4, feed.load_data(config, progress=False).dataset.fingerprint)
 
 
 @pytest.mark.parametrize("protocol", ["published", "audited"])

@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from fermoe.cli import main
+from fermoe.use.drawn import write_drawn
+from fermoe.use.pictures import Picture
 from fermoe.use.predict import predict_pictures
 from fermoe.use.trained import load_trained
 from tests.helpers.trees import picture
@@ -243,6 +245,16 @@ def test_pictures_of_one_name_and_the_originals_are_all_kept(example: Example, t
     assert result.exit_code == 0, result.output
     assert second.read_bytes() == before
     assert sorted(p.name for p in second.parent.iterdir()) == ["x-2.png", "x.png", "x.png.png"]
+
+
+def test_pictures_of_one_name_in_two_parts_are_both_shown(example: Example, tmp_path: Path) -> None:
+    pictures = [picture(tmp_path / folder / "x.png", seed) for seed, folder in enumerate("ab")]
+    table = predict_pictures(example.trained, pictures, progress=False).table
+    taken: set[Path] = set()
+    for place, path in enumerate(pictures):
+        part, rows = [Picture(str(path), str(path))], table.iloc[[place]]
+        write_drawn(tmp_path / "shown", part, rows, example.trained.about.labels, taken)
+    assert sorted(path.name for path in (tmp_path / "shown").iterdir()) == ["x.png-2.png", "x.png.png"]
 
 
 def test_what_is_said_holds_no_line_break(example: Example, tmp_path: Path) -> None:
