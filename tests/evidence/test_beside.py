@@ -119,6 +119,8 @@ def test_the_sentence_says_who_is_ahead(study: Path) -> None:
     rebuild_tables(study)
     assert answer({}) == ""
     said = answer(read_tables(study))
-    assert said.startswith("Beside other the full network is ")
+    images = rows(study).loc[("all", "accuracy"), "images"]
+    assert said.startswith("Beside other the full network (")
+    assert f"{images:,} test images) is " in said
     difference = rows(study).loc[("all", "accuracy"), "difference"]
     assert f"{abs(100 * difference):.1f}" in said
