@@ -273,9 +273,8 @@ def reliability_bins(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15
     `probabilities` (images, classes), `labels` (images,). An empty bin has NaN confidence and accuracy.
     """
     rows, truth = _check_probabilities(probabilities, labels)
-    if rows.size and not np.allclose(
-        rows.sum(axis=1), 1, atol=1e-3
-    ):  # files keep eight decimals, other models' may keep four
+    # Files keep eight decimals, those of other models may keep four.
+    if rows.size and not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
         raise ValueError("each row of probabilities must add up to 1")
     edges = np.linspace(0, 1, bins + 1)
     top = rows.max(axis=1)

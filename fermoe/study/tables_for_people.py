@@ -133,8 +133,10 @@ def _setting(row: pd.Series) -> str:
 
 
 def selection_rows(tables: Tables, *columns: str) -> pd.DataFrame:
-    """The rows of selection.csv, one per training: how it is tested later changes no epoch, which is counted on cropped
-    images, as validation sees them."""
+    """The rows of selection.csv, one per training.
+
+    How it is tested later changes no epoch: these are counted on cropped images, as validation sees them.
+    """
     rows = rows_of(tables, "selection", *columns, "seed").assign(test_crop="")
     return in_order(rows.drop_duplicates([*AXES, "seed"]))
 
