@@ -10,8 +10,17 @@ from collections.abc import Callable, Mapping
 
 from fermoe import seeds
 from fermoe.evidence.answers_on_budgets import budgets
+from fermoe.evidence.answers_on_parts import (
+    causes,
+    each_part,
+    large_kernels,
+    mixtures,
+    small_kernels,
+    trained_gate,
+)
 from fermoe.evidence.answers_on_runs import accuracy, data, leaks, model, selection, training
 from fermoe.evidence.findings import (
+    NO_SEEDS,
     Finding,
     Outcome,
     by_measures,
@@ -37,16 +46,8 @@ from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MIXTURES
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables, of_each
 
-PARTS = {
-    "no_moe": ("the mixtures of experts", "dense layers in their place"),
-    "no_cnn1": ("extractor 1 with its mixture, the large kernels", "the network without both"),
-    "no_cnn2": ("extractor 2, the small kernels", "the network without it"),
-    "frozen_gate": ("a trained gate", "an untrained one"),
-}
-"""By variant: the part that it lacks, and what stands beside it in the comparison."""
-
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "the ResNet"}
-NO_SEEDS = "from the same seeds"
+NO_CAUSES = f"Not asked: the study has no trainings that change one trait of an extractor alone {NO_SEEDS}."
 NO_BUDGETS = f"Not asked: the study has no trainings of wider or deeper ResNets {NO_SEEDS}."
 
 
@@ -64,63 +65,9 @@ def leading_question(tables: Tables, protocol: str | None = None) -> str:
     return f"{lead(found)}. The hybrid beside its own backbone ({place}): {by_measures(found)}." + could_see(first)
 
 
-def _part(tables: Tables, variant: str) -> str:
-    """Does the part that this variant lacks help?"""
-    part, other = PARTS[variant]
-    rows = comparison(tables, "variant", "full", variant)
-    if rows.empty:
-        return f"Not asked: the study has no trainings of the full network and {network(variant)} {NO_SEEDS}."
-    found = findings(rows, -1)
-    first = next(iter(found.values()))
-    said = f"{lead(found)}. {part[0].upper()}{part[1:]}, beside {other} ({size(first)}): {by_measures(found)}."
-    return said + could_see(first)
-
-
-def mixtures(tables: Tables) -> str:
-    """Do the mixtures of experts help?"""
-    return _part(tables, "no_moe")
-
-
-def trained_gate(tables: Tables) -> str:
-    """Is a trained gate better than an untrained one?"""
-    return _part(tables, "frozen_gate")
-
-
-def large_kernels(tables: Tables) -> str:
-    """Does extractor 1, the large kernels, help?"""
-    return _part(tables, "no_cnn1")
-
-
-def small_kernels(tables: Tables) -> str:
-    """Does extractor 2, the small kernels, help?"""
-    return _part(tables, "no_cnn2")
-
-
-_PARTS_SAID = {
-    Outcome.BETTER: "accuracy is added by",
-    Outcome.SIGN_BETTER: "there is a sign of a gain from",
-    Outcome.SAME: "less than a point comes from",
-    Outcome.OPEN: "nothing can be told of",
-    Outcome.SIGN_WORSE: "there is a sign of a loss from",
-    Outcome.WORSE: "accuracy is lost by",
-    Outcome.FEW: "there are too few trainings to judge",
-}
-
-
-def each_part(tables: Tables) -> str:
-    """What is each part of the hybrid worth in accuracy? Nothing where no network lacks one."""
-    found = []
-    for variant, (part, _) in PARTS.items():
-        mine = findings(comparison(tables, "variant", "full", variant), -1).get("accuracy")
-        if mine is not None:
-            name, trained = part.partition(",")[0], counted(mine.seeds, "seed")
-            found.append((mine.outcome, f"{name} ({mine.text()}, {trained} of each)"))
-    return f"Of the parts, in points of accuracy: {grouped(found, _PARTS_SAID)}." if found else ""
-
-
 def parts(tables: Tables) -> str:
     """08: which parts carry the accuracy?"""
-    return " ".join(filter(None, [leading_question(tables), budgets(tables), each_part(tables)]))
+    return " ".join(filter(None, [leading_question(tables), budgets(tables), each_part(tables), causes(tables)]))
 
 
 def cropping(tables: Tables) -> str:
@@ -346,6 +293,7 @@ QUESTIONS: Mapping[str, Callable[[Tables], str]] = {
     "Is a trained gate better than an untrained one?": trained_gate,
     "Do the large kernels, with their mixture, help?": large_kernels,
     "Do the small kernels help?": small_kernels,
+    "Which trait of an extractor is it?": lambda tables: causes(tables) or NO_CAUSES,
     "What does cropping do?": cropping,
     "Does augmentation help?": augmentation,
     "What are leaked test images worth?": leaks,

@@ -9,10 +9,11 @@ import pandas as pd
 
 from fermoe import seeds
 from fermoe.evidence.ablation import SETTING_OF_VARIANTS, main_runs, seed_table
-from fermoe.evidence.answers import NO_SEEDS, leading_question
+from fermoe.evidence.answers import leading_question
 from fermoe.evidence.answers_on_runs import leaks, selection
 from fermoe.evidence.findings import (
     AXES,
+    NO_SEEDS,
     Finding,
     Outcome,
     comparison,

@@ -32,6 +32,10 @@ COMPARED = (
 """The columns of ablation.csv that a comparison is read from."""
 
 
+NO_SEEDS = "from the same seeds"
+"""What ends a sentence on trainings that a study lacks."""
+
+
 class Outcome(Enum):
     """What an interval says."""
 

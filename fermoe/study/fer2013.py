@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from fermoe.errors import UserError
-from fermoe.evidence import answers, answers_on_runs, answers_on_the_lead, confusions, messages, sizes
+from fermoe.evidence import answers, answers_on_parts, answers_on_runs, answers_on_the_lead, confusions, messages, sizes
 from fermoe.evidence.answers_on_budgets import budgets
 from fermoe.evidence.findings import counted, full_network, rows_of, share
 from fermoe.files import results_dir
@@ -180,9 +180,15 @@ QUESTIONS: Mapping[str, Question] = {
     ),
     "parts": _asked(
         "trainings of networks that lack a part",
-        answers.each_part,
-        lambda tables: tables_in_notebooks.chosen_variants(tables, [*answers.PARTS]),
-        lambda tables: pictures.variants(tables, [*answers.PARTS]),
+        answers_on_parts.each_part,
+        lambda tables: tables_in_notebooks.chosen_variants(tables, [*answers_on_parts.PARTS]),
+        lambda tables: pictures.variants(tables, [*answers_on_parts.PARTS]),
+    ),
+    "causes": _asked(
+        "trainings of networks that change one trait of an extractor",
+        answers_on_parts.causes,
+        lambda tables: tables_in_notebooks.chosen_variants(tables, [*answers_on_parts.CAUSES]),
+        lambda tables: pictures.variants(tables, [*answers_on_parts.CAUSES]),
     ),
     "classes": _asked(
         "recalls of the full network and of its backbone",
