@@ -46,6 +46,8 @@ SHARP = 2
 """Dots of a saved figure for each of a screen's."""
 TALLEST = 0.8
 """Inches that the marks of one row of a forest take at most."""
+LONGEST_BESIDE = 32
+"""Letters of a forest's longest series name; longer ones go below, for beside it they would take the marks' width."""
 STEP = 1.06
 """From one tile to the next: a tile has the side 1. Column x and row y of a sheet begin at (x · STEP, y · STEP)."""
 
@@ -204,6 +206,12 @@ def legend_outside(ax: Axes, **options: Any) -> None:
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), **options)
 
 
+def legend_below(ax: Axes) -> None:
+    """Under a figure's only axes, where long names leave the marks their width."""
+    handles, labels = ax.get_legend_handles_labels()
+    ax.figure.legend(handles, labels, loc="outside lower center")
+
+
 def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
     """Distances for `errorbar`; where there is no interval (NaN) no bar is drawn."""
     return np.clip(np.array([value - low, high - value], dtype=float), 0, None)
@@ -269,7 +277,10 @@ def forest(
     height, step = heights(data, row, series)
     names = in_order(data, row)[row].astype(str).unique()
     width = 5.2 + 0.08 * max(map(len, names), default=0) + (2 if series else 0)
-    ax = axes_or_new(ax, (width, max(2.4, 1.4 + len(names) * (0.24 + min(TALLEST, 0.08 / step)))))
+    tall = max(2.4, 1.4 + len(names) * (0.24 + min(TALLEST, 0.08 / step)))
+    labels = {": ".join(map(str, each)) for each in data[series].itertuples(index=False)}
+    below = ax is None and max(map(len, labels), default=0) > LONGEST_BESIDE
+    ax = axes_or_new(ax, (width, tall + 0.25 * len(labels) * below))
     if reference is not None:
         ax.axvline(reference[0], label=reference[1] or None, color="black", linestyle="--", linewidth=1.2)
     coloured = series or [name for name in (row,) if NAMES.get(name) is VARIANT_NAMES]
@@ -286,7 +297,7 @@ def forest(
     ax.set_ylim(max(1, len(names)) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.06)
-    legend_outside(ax)
+    (legend_below if below else legend_outside)(ax)
     return finish(ax, title, x, y)
 
 

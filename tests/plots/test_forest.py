@@ -1,5 +1,6 @@
 """A forest plot shows the numbers it is given, each in a row, a colour and a marker that say whose it is."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -114,3 +115,24 @@ def test_nothing_to_show_is_an_empty_figure():
     ax = style.forest(table(row=[], value=[], variant=[]), "value", "row", "variant", reference=(0, ""))
     assert row_names(ax) == []
     assert points(ax) == {}
+
+
+def test_long_names_of_series_stand_below_and_leave_the_marks_their_width():
+    long = "a" * style.LONGEST_BESIDE
+    widths = {}
+    for name in (long, long + "a"):
+        ax = style.forest(table(row=["a", "b"], series=name, value=[1.0, 2.0]), "value", "row", "series")
+        ax.figure.canvas.draw()
+        widths[name] = ax.get_position().width
+        legends = [*ax.figure.legends, *filter(None, [ax.get_legend()])]
+        assert [text.get_text() for one in legends for text in one.get_texts()] == [name]
+        box, marks = legends[0].get_window_extent(), ax.get_window_extent()
+        assert box.x0 > marks.x1 if name == long else box.y1 < marks.y0
+    assert widths[long + "a"] > 1.5 * widths[long]
+
+
+def test_in_axes_that_are_given_long_names_stay_beside_for_the_figure_is_not_its_own():
+    ax = plt.subplots(1, 2)[1][1]
+    data = table(row=["a", "b"], series="a" * 50, value=[1.0, 2.0])
+    assert legend_names(style.forest(data, "value", "row", "series", ax=ax)) == ["a" * 50]
+    assert ax.figure.legends == []
