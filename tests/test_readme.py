@@ -57,7 +57,7 @@ def stands_in(found: Finding, text: str) -> bool:
         (LONG, "backbone"),
         (MIDDLE, "backbone"),
         (PAPER64, "backbone"),
-        *((TEN, name) for name in ("backbone", "backbone_x2", "no_moe", "no_cnn1", "no_cnn2")),
+        *((TEN, name) for name in ("backbone", "backbone_x2", "backbone_x3", "no_moe", "no_cnn1", "no_cnn2")),
         (CAUSES, "frozen_gate"),
         (LONG, "no_cnn2"),
         (PRECISION, "backbone"),  # both networks with one rate
@@ -91,7 +91,7 @@ def test_what_readme_says_of_the_largest_networks_validation_loss_is_their_last_
 def test_what_readme_says_of_equal_operations_names_the_parameters_too() -> None:
     full, wide = (variant_cost("miniature", variant) for variant in ("full", "backbone_x2"))
     assert wide.mmac / full.mmac == pytest.approx(1, abs=0.1)
-    said = f"A ResNet of equal operations, with {wide.parameters / full.parameters:.1f} times the parameters"
+    said = f"A ResNet of equal operations ({wide.parameters / full.parameters:.1f} times the parameters"
     assert said in " ".join(FIRST_SCREEN.split())
 
 

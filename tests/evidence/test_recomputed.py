@@ -28,6 +28,8 @@ PACKED = [
 ]
 LEADING = pytest.mark.parametrize("pack", PACKED[:1], indirect=True, scope="module")
 """What is drawn a thousand times, for the study of the leading answer alone."""
+RESNETS = ("backbone", "backbone_x2", "backbone_x3")
+"""The ResNet alone, of equal operations and of equal training time; the long study has the first."""
 CLASSES = 7
 pytestmark = pytest.mark.skipif(not PACKED, reason="needs the committed runs of FER-2013")
 
@@ -40,7 +42,7 @@ def pack(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedRun]:
-    """The audited full network and backbone without augmentation."""
+    """The audited full network, its ResNet and wider ones, without augmentation."""
     folder = tmp_path_factory.mktemp("pack")
     for file in pack.glob("runs*.tar.xz"):
         shutil.copy(file, folder)
@@ -48,7 +50,7 @@ def runs(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedR
     return [
         run
         for run in finished_runs(folder)
-        if run.config.variant in ("full", "backbone")
+        if run.config.variant in ("full", *RESNETS)
         and (run.config.protocol, run.config.pipeline) == ("audited", "imagenet")
     ]
 
@@ -67,11 +69,11 @@ def answers(runs: list[FinishedRun]) -> dict[tuple[str, int], tuple[np.ndarray, 
 
 @pytest.fixture(scope="module")
 def seeds(answers) -> list[int]:
-    """The seeds of both networks, of which there are at least three."""
-    found = [sorted(seed for variant, seed in answers if variant == name) for name in ("full", "backbone")]
-    assert found[0] == found[1]
-    assert len(found[0]) >= 3
-    return found[0]
+    """The seeds of all networks, of which there are at least three."""
+    found = {name: sorted(seed for variant, seed in answers if variant == name) for name, _ in answers}
+    assert len({tuple(of) for of in found.values()}) == 1
+    assert len(found["full"]) >= 3
+    return found["full"]
 
 
 def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -93,7 +95,15 @@ def scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def table(runs: list[FinishedRun]) -> pd.DataFrame:
-    return ablation_table(runs).set_index("measure")
+    return ablation_table(runs).set_index(["alternative", "measure"])
+
+
+@pytest.fixture(params=RESNETS)
+def resnet(request: pytest.FixtureRequest, table: pd.DataFrame) -> str:
+    """One of the ResNets that the study compares with the full network."""
+    if request.param not in table.index.get_level_values("alternative"):
+        pytest.skip("the study trained no such ResNet")
+    return request.param
 
 
 def test_the_three_measures_of_every_run(runs, answers) -> None:
@@ -106,33 +116,49 @@ def test_the_three_measures_of_every_run(runs, answers) -> None:
         assert row.f1_low < row.macro_f1 < row.f1_high
 
 
-def test_paired_differences_of_every_measure_and_welchs_interval(table: pd.DataFrame, answers, seeds) -> None:
-    full, backbone = ([scores(*answers[variant, seed]) for seed in seeds] for variant in ("full", "backbone"))
-    assert len(table) == 10
-    for measure, row in table.iterrows():
-        a, b = (np.array([one[measure] for one in side]) for side in (full, backbone))
+def test_differences_of_every_measure_and_welchs_interval(table: pd.DataFrame, answers, seeds, resnet: str) -> None:
+    full, alone = ([scores(*answers[variant, seed]) for seed in seeds] for variant in ("full", resnet))
+    assert len(table.loc[resnet]) == (10 if resnet == "backbone" else 3)  # recalls: beside the ResNet alone
+    for measure, row in table.loc[resnet].iterrows():
+        a, b = (np.array([one[measure] for one in side]) for side in (full, alone))
         assert row["difference"] == pytest.approx(b.mean() - a.mean(), abs=1e-9)
         assert row["baseline_value"] == pytest.approx(a.mean(), abs=1e-9)
         assert (row["seeds_low"], row["seeds_high"]) == pytest.approx(welch(a, b), abs=1e-9)
 
 
+def test_the_study_asks_at_equal_training_time(pack: Path, runs: list[FinishedRun]) -> None:
+    if pack.name != "fer2013-ten-miniature":
+        pytest.skip("no other study has a ResNet that takes about as long to train")
+    taken = {name: [] for name in ("full", "backbone_x3")}
+    for run in runs:
+        if run.config.variant in taken:
+            taken[run.config.variant].append(run.result["seconds"] / run.result["epochs_run"])
+    assert np.median(taken["backbone_x3"]) == pytest.approx(np.median(taken["full"]), rel=0.1)
+
+
 @LEADING
-def test_the_crossed_interval_equivalence_and_detectable_difference_to_monte_carlo_error(table, answers, seeds) -> None:
+def test_the_crossed_interval_equivalence_and_detectable_difference_to_monte_carlo_error(
+    table: pd.DataFrame, answers, seeds, resnet: str
+) -> None:
     rng, draws, n = np.random.default_rng(11), 1500, len(seeds)
     measures = ("accuracy", "balanced_accuracy", "macro_f1")
     means = {measure: np.empty(draws) for measure in measures}
     size = len(answers["full", 0][0])
+    cells = {key: CLASSES * labels + predicted for key, (labels, predicted) in answers.items()}
+    for key in (("full", 0), (resnet, 0)):
+        plain = scores(*answers[key])
+        assert of_cells(cells[key]) == pytest.approx({measure: plain[measure] for measure in measures})
     for k in range(draws):
         images = rng.integers(0, size, size)
         sides = {}
-        for variant in ("full", "backbone"):
-            drawn = [scores(*(x[images] for x in answers[variant, s])) for s in rng.choice(seeds, n - 1)]
+        for variant in ("full", resnet):
+            drawn = [of_cells(cells[variant, s][images]) for s in rng.choice(seeds, n - 1)]
             sides[variant] = {m: np.mean([one[m] for one in drawn]) for m in measures}
         for m in measures:
-            means[m][k] = sides["backbone"][m] - sides["full"][m]
+            means[m][k] = sides[resnet][m] - sides["full"][m]
     for m in measures:
-        error, row = means[m].std(ddof=1), table.loc[m]
-        df = degrees(error, *(np.array([scores(*answers[v, s])[m] for s in seeds]) for v in ("full", "backbone")))
+        error, row = means[m].std(ddof=1), table.loc[(resnet, m)]
+        df = degrees(error, *(np.array([scores(*answers[v, s])[m] for s in seeds]) for v in ("full", resnet)))
         half = students.ppf(0.975, df) * error
         tolerance = 0.12 * half  # twice the 2.4 % of two such errors, and what they do to the degrees of freedom
         assert row["crossed_low"] == pytest.approx(row["difference"] - half, abs=tolerance)
@@ -148,21 +174,26 @@ def test_intervals_over_images_are_those_of_resampled_predictions(table: pd.Data
     rng, found = np.random.default_rng(12), []
     size = len(answers["full", 0][0])
     cells = {key: CLASSES * labels + predicted for key, (labels, predicted) in answers.items()}
-    assert macro_f1(cells["full", 0]) == pytest.approx(scores(*answers["full", 0])["macro_f1"])
     for _ in range(3000):  # of 600 the ends are too loose for this tolerance
         images = rng.integers(0, size, size)
         full, backbone = (
-            np.mean([macro_f1(cells[variant, s][images]) for s in seeds]) for variant in ("full", "backbone")
+            np.mean([of_cells(cells[variant, s][images])["macro_f1"] for s in seeds])
+            for variant in ("full", "backbone")
         )
         found.append(backbone - full)
-    row = table.loc["macro_f1"]
+    row = table.loc[("backbone", "macro_f1")]
     assert row["ci_high"] - row["ci_low"] == pytest.approx(np.ptp(np.quantile(found, [0.025, 0.975])), rel=0.12)
 
 
-def macro_f1(cells: np.ndarray) -> float:
-    """Mean F1 of images that lie in the cells true class · classes + predicted class of a confusion matrix."""
+def of_cells(cells: np.ndarray) -> dict[str, float]:
+    """The three measures of images in the cells true class · classes + predicted class of a confusion matrix."""
     counts = np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
-    return float(np.mean(2 * counts.diagonal() / (counts.sum(axis=0) + counts.sum(axis=1))))
+    hits, true, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        "accuracy": float(hits.sum() / counts.sum()),
+        "balanced_accuracy": float(np.mean(hits / true)),
+        "macro_f1": float(np.mean(2 * hits / (said + true))),
+    }
 
 
 def test_the_leaks_and_their_effect_within_classes(pack: Path, runs: list[FinishedRun], answers) -> None:
