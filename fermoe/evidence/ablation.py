@@ -22,7 +22,7 @@ from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
 from fermoe.network.variants import VARIANTS
 from fermoe.training.config import follows_protocol, own_normalisation
-from fermoe.training.runs import FinishedRun, at_one_rate, largest_setting
+from fermoe.training.runs import SETTING, FinishedRun, at_one_rate, largest_setting, places_at_one_rate
 
 COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
@@ -127,9 +127,14 @@ TABLE = Table("ablation", COLUMNS, lambda study, _: ablation_table(study.runs), 
 
 
 def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame:
-    """The test rows of accuracy.csv in which a protocol's variants are compared (`largest_setting`)."""
-    rows = accuracy[(accuracy["split"] == "test") & (accuracy["protocol"] == protocol)]
-    rows = rows[~rows["crop"].isin(CONTROLS)].reset_index(drop=True)
+    """The test rows of accuracy.csv in which a protocol's variants are compared (`largest_setting`).
+
+    Of a network that was trained with several learning rates those of one, as in ablation.csv (`at_one_rate`).
+    """
+    rows = accuracy[accuracy["split"] == "test"]
+    networks = [*rows[[*SETTING, "test_crop"]].itertuples(index=False, name=None)]
+    rows = rows.iloc[places_at_one_rate(networks, [*zip(rows["variant"], rows["learning_rate"], strict=True)])]
+    rows = rows[(rows["protocol"] == protocol) & ~rows["crop"].isin(CONTROLS)].reset_index(drop=True)
     plain = [
         follows_protocol(row.dataset, row.protocol, row.crop, row.test_crop, row.pipeline, row.initial_weights)
         and pipeline_parts(row.pipeline)[1] == "none"

@@ -39,7 +39,7 @@ STANDS = {
 
 def compared_runs(tables: Tables) -> pd.DataFrame:
     """The test rows of accuracy.csv in which the audited protocol's variants are compared; empty without any."""
-    columns = ("split", "seed", "initial_weights", *SETTING_OF_VARIANTS, *MEASURES)
+    columns = ("split", "seed", "initial_weights", "learning_rate", *SETTING_OF_VARIANTS, *MEASURES)
     return main_runs(rows_of(tables, "accuracy", *columns))
 
 

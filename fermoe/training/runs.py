@@ -206,30 +206,29 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
 def at_one_rate(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Of the runs of one network and setting that differ in the learning rate, those of one rate; in their order.
 
-    No comparison is named by its rate. A network's rates rank by the number of settings in which it was trained with
-    them, then by its runs, then by all runs, then by size; every setting takes the first that it has.
+    No comparison is named by its rate. Which rate it is, `places_at_one_rate` says.
     """
+    networks = [(*(run.key[name] for name in SETTING), run.config.test_crop) for run in runs]
+    rates = [(run.config.variant, run.config.learning_rate) for run in runs]
+    return [runs[at] for at in places_at_one_rate(networks, rates)]
 
-    def network(run: FinishedRun) -> tuple[object, ...]:
-        return (*(value for name, value in run.key.items() if name != "seed"), run.config.test_crop)
 
-    rates: dict[tuple[object, ...], set[float]] = {}
-    for run in runs:
-        rates.setdefault(network(run), set()).add(run.config.learning_rate)
-    settings = Counter(
-        (run.config.variant, rate)
-        for run in {network(run): run for run in runs}.values()
-        for rate in rates[network(run)]
-    )
-    of_each = Counter((run.config.variant, run.config.learning_rate) for run in runs)
-    of_all = Counter(run.config.learning_rate for run in runs)
+def places_at_one_rate(networks: Sequence[Hashable], rates: Sequence[tuple[str, float]]) -> list[int]:
+    """The places of the runs that `at_one_rate` keeps: of their networks in a setting, and (variant, learning rate).
 
-    def first(run: FinishedRun) -> float:
-        variant = run.config.variant
-        ranks = ((settings[variant, r], of_each[variant, r], of_all[r], r) for r in rates[network(run)])
-        return max(ranks)[-1]
-
-    return [run for run in runs if run.config.learning_rate == first(run)]
+    A network's rates rank by the number of settings in which it was trained with them, then by its runs, then by all
+    runs, then by size; every setting takes the first that it has.
+    """
+    tried: dict[Hashable, dict[tuple[str, float], None]] = {}
+    for network, rate in zip(networks, rates, strict=True):
+        tried.setdefault(network, {})[rate] = None
+    settings = Counter(rate for each in tried.values() for rate in each)
+    of_each, of_all = Counter(rates), Counter(rate for _, rate in rates)
+    first = {
+        network: max(each, key=lambda rate: (settings[rate], of_each[rate], of_all[rate[1]], rate[1]))
+        for network, each in tried.items()
+    }
+    return [at for at, (network, rate) in enumerate(zip(networks, rates, strict=True)) if rate == first[network]]
 
 
 def example_runs(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

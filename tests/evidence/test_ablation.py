@@ -115,6 +115,16 @@ def test_a_study_that_keeps_twins_and_sets_them_apart_compares_the_two_and_mixes
     assert main["twins"].nunique() == 1
 
 
+def test_a_network_trained_with_two_learning_rates_is_shown_at_one(study: Path, rows: pd.DataFrame) -> None:
+    table = accuracy_table(finished_runs(study))
+    slower = table[(table["variant"] == "full") & (table["seed"] == table["seed"].min())]
+    slower = slower.assign(learning_rate=0.5 * slower["learning_rate"], run=slower["run"] + " slower")
+    both = ablation.main_runs(pd.concat([slower, table], ignore_index=True))
+    assert "full" in both["variant"].to_list()
+    assert both["run"].to_list() == rows["run"].to_list()  # the rate with more runs, though the other stands first
+    assert not both.duplicated(["variant", "seed"]).any()
+
+
 def test_without_any_run_the_tables_are_empty(rows: pd.DataFrame) -> None:
     nothing = ablation.main_runs(rows, "published")
     assert nothing.empty

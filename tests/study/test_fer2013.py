@@ -335,7 +335,7 @@ def test_pairs_of_trainings_are_counted_anew() -> None:
     table = pd.DataFrame({"full": [0.5, 0.6], "backbone": [0.55, 0.4]})
     rows = [
         {**SETTING, "composition": "", "initial_weights": "random", "split": "test", "variant": name, "seed": seed}
-        | dict.fromkeys(MEASURES, value)
+        | {"learning_rate": 0.006, **dict.fromkeys(MEASURES, value)}
         for name in table
         for seed, value in enumerate(table[name])
     ]
