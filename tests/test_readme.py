@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fermoe.evidence import answers
-from fermoe.evidence.findings import Finding, comparison, findings
+from fermoe.evidence.findings import Finding, Outcome, comparison, findings
 from fermoe.files import results_dir
 from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_cost
@@ -59,6 +59,7 @@ def stands_in(found: Finding, text: str) -> bool:
         (PAPER64, "backbone"),
         *((TEN, name) for name in ("backbone", "backbone_x2", "backbone_x3", "no_moe", "no_cnn1", "no_cnn2")),
         (CAUSES, "frozen_gate"),
+        (CAUSES, "no_cnn1_two_mixtures"),
         (LONG, "no_cnn2"),
         (PRECISION, "backbone"),  # both networks with one rate
     ],
@@ -91,7 +92,7 @@ def test_what_readme_says_of_the_largest_networks_validation_loss_is_their_last_
 def test_what_readme_says_of_equal_operations_names_the_parameters_too() -> None:
     full, wide = (variant_cost("miniature", variant) for variant in ("full", "backbone_x2"))
     assert wide.mmac / full.mmac == pytest.approx(1, abs=0.1)
-    said = f"A ResNet of equal operations ({wide.parameters / full.parameters:.1f} times the parameters"
+    said = f"one of equal operations ({wide.parameters / full.parameters:.1f} times the parameters)"
     assert said in " ".join(FIRST_SCREEN.split())
 
 
@@ -101,6 +102,8 @@ def test_what_readme_says_of_augmentation_is_the_table() -> None:
     found = findings(comparison(of_full, "pipeline", "imagenet", "imagenet+augment"))
     assert stands_in(found["accuracy"], FIRST_SCREEN)
     assert stands_in(found["macro_f1"], FIRST_SCREEN)
+    assert (found["accuracy"].outcome, found["macro_f1"].outcome) == (Outcome.SIGN_WORSE, Outcome.WORSE)
+    assert {finding.seeds for finding in found.values()} == {10}
 
 
 def test_what_readme_says_of_cropping_is_the_table() -> None:

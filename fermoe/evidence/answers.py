@@ -47,7 +47,7 @@ from fermoe.paper.part_rules import ALPHA, MIXTURES
 from fermoe.paper.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Tables, of_each
 
 BRANCHES = {"cnn1": "extractor 1", "cnn2": "extractor 2", "resnet": "the ResNet"}
-NO_CAUSES = f"Not asked: the study has no trainings that change one trait of an extractor alone {NO_SEEDS}."
+NO_CAUSES = f"Not asked: the study has no trainings of the full network and of one with a changed extractor {NO_SEEDS}."
 NO_BUDGETS = f"Not asked: the study has no trainings of wider or deeper ResNets {NO_SEEDS}."
 
 
@@ -293,7 +293,7 @@ QUESTIONS: Mapping[str, Callable[[Tables], str]] = {
     "Is a trained gate better than an untrained one?": trained_gate,
     "Do the large kernels, with their mixture, help?": large_kernels,
     "Do the small kernels help?": small_kernels,
-    "Which trait of an extractor is it?": lambda tables: causes(tables) or NO_CAUSES,
+    "What in an extractor matters?": lambda tables: causes(tables) or NO_CAUSES,
     "What does cropping do?": cropping,
     "Does augmentation help?": augmentation,
     "What are leaked test images worth?": leaks,

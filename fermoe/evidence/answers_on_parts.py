@@ -1,4 +1,4 @@
-"""What is each part of the hybrid worth, and which trait of an extractor is it? Sentences from the tables."""
+"""What is each part of the hybrid worth, and what in an extractor matters? One sentence each, as in `answers`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PARTS = {
 """By variant: the part that it lacks, and what stands beside it in the comparison."""
 
 CAUSES = {
-    "no_cnn1_two_mixtures": "extractor 1 by itself, both mixtures kept",
-    "cnn1_pooled": "extractor 1's flattened map in place of its average",
-    "cnn2_large": "extractor 2's small kernels in place of large ones",
+    "no_cnn1_two_mixtures": "extractor 1 (without it, its mixture sees the fused features)",
+    "cnn1_pooled": "extractor 1's flattened map in place of an average",
+    "cnn2_large": "extractor 2's small kernels in place of large ones, which cost more",
 }
-"""By variant that changes one trait: what the full network has instead.
+"""By variant that takes an extractor apart: what the full network has instead.
 
-Leaving out extractor 1 changes more than kernels: a mixture goes with it, and part of the head's width.
+Leaving out extractor 1 (`PARTS`) changes more than kernels: a mixture goes with it, and part of the head's width.
 """
 
 
@@ -98,6 +98,6 @@ def each_part(tables: Tables) -> str:
 
 
 def causes(tables: Tables) -> str:
-    """Which trait of an extractor is it? Nothing where no network changes one alone."""
+    """What in an extractor matters? Nothing where no network takes one apart."""
     said = _worth(tables, CAUSES)
-    return f"Of the extractors' traits, each changed alone, in points of accuracy: {said}." if said else ""
+    return f"Of what the extractors bring, taken apart, in points of accuracy: {said}." if said else ""

@@ -31,7 +31,6 @@ COMPARED = (
 )  # fmt: skip
 """The columns of ablation.csv that a comparison is read from."""
 
-
 NO_SEEDS = "from the same seeds"
 """What ends a sentence on trainings that a study lacks."""
 

@@ -287,7 +287,7 @@ def _expert_rule(tables: Tables, ablation: pd.DataFrame, rows: pd.DataFrame) -> 
             refuted |= no_gain
             texts.append(f"beside {what} the trained gate gains {text}")
             beside += gates[name]["seeds"].tolist()
-    text = "; ".join([*texts, of_each(beside)] if beside else texts)
+    text = "; ".join([*texts, of_each([*beside, full["seed"].nunique()])] if beside else texts)
     seen, all_images = (
         int(shuffled["images"].min()) if len(shuffled) else 0,
         test_images(tables, run_names(full["run"])),

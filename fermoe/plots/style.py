@@ -264,7 +264,8 @@ def forest(
     Rows and series stand in the order of `data`, or in that of `NAMES` where their columns have one, and are
     named for people. Two columns of series make one series per pair: the first gives the colour, the second the
     marker. Without series, variants in rows keep their colours. Marks of one row and series (seeds) lie beside each
-    other, and the marks of a row around its middle.
+    other, and the marks of a row around its middle. The legend stands beside the axes; in a figure of its own, under
+    them where a series has a long name (`LONGEST_BESIDE`).
 
     Args:
         data: one point per row; a point without an interval (NaN) gets no bar, one without a value is not drawn.

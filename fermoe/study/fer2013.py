@@ -185,7 +185,7 @@ QUESTIONS: Mapping[str, Question] = {
         lambda tables: pictures.variants(tables, [*answers_on_parts.PARTS]),
     ),
     "causes": _asked(
-        "trainings of networks that change one trait of an extractor",
+        "trainings of networks with a changed extractor",
         answers_on_parts.causes,
         lambda tables: tables_in_notebooks.chosen_variants(tables, [*answers_on_parts.CAUSES]),
         lambda tables: pictures.variants(tables, [*answers_on_parts.CAUSES]),

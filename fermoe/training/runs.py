@@ -187,11 +187,11 @@ def study_listing(study_dir: str | Path) -> dict[str, Any]:
 def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> list[FinishedRun]:
     """The runs that a comparison of variants takes: those of the protocol's `largest_setting`, without controls.
 
-    Each network may have a learning rate of its own; of several it is the one with most runs, then the commonest.
+    Each network may have a learning rate of its own; of several it is the one that `at_one_rate` takes.
 
     Without a protocol it is the audited one, where it has any run.
     """
-    faces = [run for run in runs if not run.is_control]
+    faces = [run for run in at_one_rate(runs) if not run.is_control]
     if protocol is None:
         protocol = "audited" if any(run.config.protocol == "audited" for run in faces) else "published"
     mine = [run for run in faces if run.config.protocol == protocol]
@@ -200,7 +200,7 @@ def main_setting(runs: Sequence[FinishedRun], protocol: str | None = None) -> li
         for run in mine
     ]
     plain = [run.config.follows_protocol and run.config.augmentation == "none" for run in mine]
-    return at_one_rate([mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)])
+    return [mine[at] for at in largest_setting(settings, [run.config.variant for run in mine], plain)]
 
 
 def at_one_rate(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
@@ -214,14 +214,15 @@ def at_one_rate(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 
 def places_at_one_rate(networks: Sequence[Hashable], rates: Sequence[tuple[str, float]]) -> list[int]:
-    """The places of the runs that `at_one_rate` keeps: of their networks in a setting, and (variant, learning rate).
+    """The places of the runs that `at_one_rate` keeps.
 
-    A network's rates rank by the number of settings in which it was trained with them, then by its runs, then by all
+    `networks` are, by run, its network and setting, all but the seed; `rates` its (variant, learning rate). A network's
+    rates rank by the number of settings in which it was trained with them, then by its runs, then by all
     runs, then by size; every setting takes the first that it has.
     """
-    tried: dict[Hashable, dict[tuple[str, float], None]] = {}
+    tried: dict[Hashable, set[tuple[str, float]]] = {}
     for network, rate in zip(networks, rates, strict=True):
-        tried.setdefault(network, {})[rate] = None
+        tried.setdefault(network, set()).add(rate)
     settings = Counter(rate for each in tried.values() for rate in each)
     of_each, of_all = Counter(rates), Counter(rate for _, rate in rates)
     first = {
