@@ -28,7 +28,7 @@ PARTS = {
 """By variant: the part that it lacks, and what stands beside it in the comparison."""
 
 CAUSES = {
-    "no_cnn1_two_mixtures": "extractor 1 (without it, its mixture sees the fused features)",
+    "no_cnn1_two_mixtures": "extractor 1, without which its mixture sees the fused features",
     "cnn1_pooled": "extractor 1's flattened map in place of an average",
     "cnn2_large": "extractor 2's small kernels in place of large ones, which cost more",
 }

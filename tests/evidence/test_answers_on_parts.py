@@ -13,8 +13,8 @@ def test_each_change_of_an_extractor_is_said_with_its_own_outcome() -> None:
     changes = {"no_cnn1_two_mixtures": BETTER, "cnn1_pooled": WORSE, "cnn2_large": OPEN}
     ablation = pd.concat([compared(variant, effect) for variant, effect in changes.items()], ignore_index=True)
     assert answers_on_parts.causes({"ablation": ablation}) == (
-        "Of what the extractors bring, taken apart, in points of accuracy: accuracy is added by extractor 1 (without "
-        "it, its mixture sees the fused features) (+4.0 [+2.0, +6.0], 3 seeds of each); nothing can be told of "
+        "Of what the extractors bring, taken apart, in points of accuracy: accuracy is added by extractor 1, without "
+        "which its mixture sees the fused features (+4.0 [+2.0, +6.0], 3 seeds of each); nothing can be told of "
         "extractor 2's small kernels in place of large ones, which cost more (+0.5 [−3.0, +4.0], 3 seeds of each); "
         "accuracy is lost by extractor 1's flattened map in place of an average (−4.0 [−6.0, −2.0], 3 seeds of each)."
     )
