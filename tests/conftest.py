@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import shutil
+import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +18,37 @@ FUZZ_SEED = int(os.environ.get("FERMOE_FUZZ_SEED") or random.SystemRandom().rand
 """What the inputs of `test_fuzz` are drawn from: another one every time, unless it is named."""
 
 os.environ["FERMOE_FUZZ_SEED"] = str(FUZZ_SEED)  # for the processes that share the tests of one session
+
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ("results/quick", "results/index.html")
+"""What `make study` writes anew, on its own processor."""
+
+
+def committed_quick_study(folder: Path) -> Path:
+    """A folder of results like the checkout's, with the quick study as committed; returns it."""
+    results = folder / "results"
+    archive = subprocess.run(["git", "archive", "HEAD", "--", *QUICK], cwd=ROOT, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+        content.extractall(folder)
+    for path in (ROOT / "results").iterdir():
+        if not (results / path.name).exists():
+            (results / path.name).symlink_to(path)
+    return results
+
+
+def quick_study_ran_here() -> bool:
+    """Whether the quick study's tables are no longer the committed ones."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return False
+    changed = ["git", "status", "--porcelain", "--", f"{QUICK[0]}/tables"]
+    return subprocess.run(changed, cwd=ROOT, capture_output=True).stdout != b""
+
+
+# Before any test module asks for the folder, and once: processes that share the tests inherit it.
+if "FERMOE_RESULTS" not in os.environ and quick_study_ran_here():
+    _kept = tempfile.TemporaryDirectory()
+    os.environ["FERMOE_RESULTS"] = str(committed_quick_study(Path(_kept.name)))
 
 
 def pytest_report_header() -> str:

@@ -37,6 +37,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_checkout_keeps_everything_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FERMOE_CACHE")
+    monkeypatch.delenv("FERMOE_RESULTS", raising=False)
     monkeypatch.chdir(tmp_path)
     assert checkout() == ROOT
     assert (notebooks_dir(), results_dir(), cache_dir()) == (ROOT / "notebooks", ROOT / "results", ROOT / ".cache")
@@ -46,6 +47,7 @@ def test_an_installed_package_writes_into_the_working_directory_and_the_users_ca
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FERMOE_CACHE")
+    monkeypatch.delenv("FERMOE_RESULTS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     assert checkout() is None
     assert notebooks_dir() == installed / "notebooks"
