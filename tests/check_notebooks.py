@@ -24,15 +24,20 @@ KEPT = ("results/quick/runs.tar.xz", "results/fer2013*/runs*.tar.xz", "results/*
 LIMIT = 120  # seconds a cell may take; on two busy cores none takes half of it
 
 
+def extract_committed(folder: Path, *paths: str) -> None:
+    """Copy what HEAD has at these paths of the checkout into `folder`."""
+    archive = subprocess.run(["git", "archive", "HEAD", "--", *paths], cwd=ROOT, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
+        content.extractall(folder)
+
+
 def committed_results(folder: Path) -> Path:
     """Copy what the repository keeps of its studies into `folder`; returns the folder of results.
 
     As committed, where git knows: a study that ran here since has written its own tables, on its own processor.
     """
     if (ROOT / ".git").exists():
-        archive = subprocess.run(["git", "archive", "HEAD", "--", *KEPT], cwd=ROOT, capture_output=True, check=True)
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
-            content.extractall(folder)
+        extract_committed(folder, *KEPT)
     else:
         for path in (found for pattern in KEPT for found in ROOT.glob(pattern)):
             target = folder / path.relative_to(ROOT)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.check_notebooks import ROOT, extract_committed
 
 FUZZ_SEED = int(os.environ.get("FERMOE_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
 """What the inputs of `test_fuzz` are drawn from: another one every time, unless it is named."""
@@ -20,7 +20,6 @@ FUZZ_SEED = int(os.environ.get("FERMOE_FUZZ_SEED") or random.SystemRandom().rand
 os.environ["FERMOE_FUZZ_SEED"] = str(FUZZ_SEED)  # for the processes that share the tests of one session
 
 
-ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("results/quick", "results/index.html")
 """What `make study` writes anew, on its own processor."""
 
@@ -28,9 +27,7 @@ QUICK = ("results/quick", "results/index.html")
 def committed_quick_study(folder: Path) -> Path:
     """A folder of results like the checkout's, with the quick study as committed; returns it."""
     results = folder / "results"
-    archive = subprocess.run(["git", "archive", "HEAD", "--", *QUICK], cwd=ROOT, capture_output=True, check=True)
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as content:
-        content.extractall(folder)
+    extract_committed(folder, *QUICK)
     for path in (ROOT / "results").iterdir():
         if not (results / path.name).exists():
             (results / path.name).symlink_to(path)

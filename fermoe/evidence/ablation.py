@@ -22,7 +22,7 @@ from fermoe.metrics import MEASURES
 from fermoe.network.cost import variant_costs
 from fermoe.network.variants import VARIANTS
 from fermoe.training.config import follows_protocol, own_normalisation
-from fermoe.training.runs import SETTING, FinishedRun, at_one_rate, largest_setting, places_at_one_rate
+from fermoe.training.runs import AXES, FinishedRun, at_one_rate, largest_setting, places_at_one_rate
 
 COLUMNS = (
     "dataset", "protocol", "contrast", "baseline", "alternative", "variant", "crop", "pipeline", "seeds", "images",
@@ -37,7 +37,6 @@ BASELINES = {
     "variant": "full", "crop": "none", "test_crop": "", "pipeline": "imagenet", "twins": "kept", "precision": "float32",
     "composition": "proportional", "protocol": "published",
 }  # fmt: skip
-AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
 FOLLOWING = {"protocol": ("pipeline", "test_crop", "twins"), "crop": ("test_crop",)}
 SETTING_OF_VARIANTS = ("crop", "test_crop", "pipeline", "twins", "precision", "composition")
 SAME_TRAINING = ("test_crop",)
@@ -132,7 +131,7 @@ def main_runs(accuracy: pd.DataFrame, protocol: str = "audited") -> pd.DataFrame
     Of a network that was trained with several learning rates those of one, as in ablation.csv (`at_one_rate`).
     """
     rows = accuracy[accuracy["split"] == "test"]
-    networks = [*rows[[*SETTING, "test_crop"]].itertuples(index=False, name=None)]
+    networks = [*rows[[*AXES]].itertuples(index=False, name=None)]
     rows = rows.iloc[places_at_one_rate(networks, [*zip(rows["variant"], rows["learning_rate"], strict=True)])]
     rows = rows[(rows["protocol"] == protocol) & ~rows["crop"].isin(CONTROLS)].reset_index(drop=True)
     plain = [

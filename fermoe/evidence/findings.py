@@ -21,9 +21,7 @@ from fermoe.paper import published
 from fermoe.paper.part_rules import ALPHA, MEASURES
 from fermoe.paper.verdicts import PAPER_CROP, Tables
 from fermoe.stats import holm
-
-AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
-"""What the two sides of a comparison have in common, but for the axis that it is about."""
+from fermoe.training.runs import AXES
 
 COMPARED = (
     "contrast", "baseline", "alternative", "measure", "seeds", "images", "difference", "crossed_low", "crossed_high",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -207,9 +207,11 @@ def legend_outside(ax: Axes, **options: Any) -> None:
 
 
 def legend_below(ax: Axes) -> None:
-    """Under a figure's only axes, where long names leave the marks their width."""
+    """Under a figure's only axes, where long names leave the marks their width; the figure grows by a line for each."""
     handles, labels = ax.get_legend_handles_labels()
-    ax.figure.legend(handles, labels, loc="outside lower center")
+    figure = cast(Figure, ax.figure)
+    figure.set_figheight(figure.get_figheight() + 0.25 * len(labels))
+    figure.legend(handles, labels, loc="outside lower center")
 
 
 def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> Any:
@@ -278,10 +280,8 @@ def forest(
     height, step = heights(data, row, series)
     names = in_order(data, row)[row].astype(str).unique()
     width = 5.2 + 0.08 * max(map(len, names), default=0) + (2 if series else 0)
-    tall = max(2.4, 1.4 + len(names) * (0.24 + min(TALLEST, 0.08 / step)))
-    labels = {": ".join(map(str, each)) for each in data[series].itertuples(index=False)}
-    below = ax is None and max(map(len, labels), default=0) > LONGEST_BESIDE
-    ax = axes_or_new(ax, (width, tall + 0.25 * len(labels) * below))
+    alone = ax is None
+    ax = axes_or_new(ax, (width, max(2.4, 1.4 + len(names) * (0.24 + min(TALLEST, 0.08 / step)))))
     if reference is not None:
         ax.axvline(reference[0], label=reference[1] or None, color="black", linestyle="--", linewidth=1.2)
     coloured = series or [name for name in (row,) if NAMES.get(name) is VARIANT_NAMES]
@@ -298,7 +298,8 @@ def forest(
     ax.set_ylim(max(1, len(names)) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.06)
-    (legend_below if below else legend_outside)(ax)
+    longest = max(map(len, ax.get_legend_handles_labels()[1]), default=0)
+    (legend_below if alone and longest > LONGEST_BESIDE else legend_outside)(ax)
     return finish(ax, title, x, y)
 
 

@@ -81,6 +81,8 @@ class TrainingResult:
 KEY = ("dataset", "protocol", "variant", "crop", "pipeline", "twins", "precision", "composition", "seed")
 """What names a run in every table; `SETTING` is what runs that differ in their seed alone have in common."""
 SETTING = KEY[:-1]
+AXES = ("dataset", "protocol", "variant", "crop", "test_crop", "pipeline", "twins", "precision", "composition")
+"""What both sides of a comparison have in common, but for the axis it is about: `SETTING`, and how they were tested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ def at_one_rate(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
     No comparison is named by its rate. Which rate it is, `places_at_one_rate` says.
     """
-    networks = [(*(run.key[name] for name in SETTING), run.config.test_crop) for run in runs]
+    networks = [tuple(getattr(run.config, name) for name in AXES) for run in runs]
     rates = [(run.config.variant, run.config.learning_rate) for run in runs]
     return [runs[at] for at in places_at_one_rate(networks, rates)]
 
